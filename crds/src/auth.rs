@@ -1,0 +1,141 @@
+//! Who may call the server.
+
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::CaBundle;
+
+/// Who may call the server. The runtime is an OAuth 2.1 resource server (MCP authorization, RFC 9728).
+#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = (
+    "self.anonymous == 'Allow' || has(self.issuers)",
+    "name at least one issuer, or write anonymous: Allow to serve everybody"
+))]
+#[x_kube(validation = (
+    "!(self.anonymous == 'Allow' && has(self.issuers))",
+    "anonymous: Allow would ignore the issuers: remove one of the two"
+))]
+pub struct Auth {
+    /// Deny asks every caller for a token; Allow serves everybody.
+    #[serde(default)]
+    pub anonymous: Anonymous,
+    /// Authorization servers whose tokens are accepted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1, max = 16))]
+    #[x_kube(merge_strategy = kube::core::ListMerge::Map(vec!["url".into()]))]
+    pub issuers: Vec<Issuer>,
+    /// Scopes that every token must have.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), inner(length(min = 1, max = 128)))]
+    #[x_kube(
+        merge_strategy = kube::core::ListMerge::Set,
+        validation = (
+            r#"self.all(scope, scope.matches('^[!#-\\[\\]-~]+$'))"#,
+            "a scope has no spaces, quotes or backslashes (RFC 6749, section 3.3); list several scopes one by one"
+        )
+    )]
+    pub required_scopes: Vec<String>,
+    /// Seconds for which a verified token is remembered; never longer than the token lives. 0 verifies each request.
+    #[serde(default = "default_token_cache")]
+    #[schemars(range(min = 0, max = 3600))]
+    pub token_cache_seconds: i32,
+    /// The `resource` of the protected-resource metadata, where clients know the server by another URL than the route.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 512))]
+    #[x_kube(validation = (
+        "isURL(self) && url(self).getScheme() in ['http', 'https'] && !self.contains('#')",
+        "must be an absolute http or https URL without a fragment, as in https://mcp.example.com/mcp"
+    ))]
+    pub resource_url: Option<String>,
+}
+
+fn default_token_cache() -> i32 {
+    300
+}
+
+/// Whether callers without a token are served.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Anonymous {
+    /// Every caller needs a valid token.
+    #[default]
+    Deny,
+    /// Everybody is served.
+    Allow,
+}
+
+/// One authorization server.
+#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Issuer {
+    /// The issuer identifier: the `iss` of its tokens, compared byte by byte.
+    #[schemars(length(min = 1, max = 512))]
+    #[x_kube(validation = (
+        "isURL(self) && url(self).getScheme() in ['http', 'https'] && !self.contains('#') && !self.contains('?')",
+        "must be an absolute http or https URL without query and fragment, as in https://auth.example.com"
+    ))]
+    pub url: String,
+    /// Where the runtime fetches the issuer's metadata, if not at `url` (an address inside the cluster, say).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 512))]
+    #[x_kube(validation = (
+        "isURL(self) && url(self).getScheme() in ['http', 'https']",
+        "must be an absolute http or https URL"
+    ))]
+    pub server_url: Option<String>,
+    /// Accepted `aud` values. Default: the URLs of this server.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), inner(length(min = 1, max = 512)))]
+    #[x_kube(merge_strategy = kube::core::ListMerge::Set)]
+    pub audiences: Vec<String>,
+    /// Where the signing keys are. Default: what the issuer's metadata says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 512))]
+    #[x_kube(validation = (
+        "isURL(self) && url(self).getScheme() in ['http', 'https']",
+        "must be an absolute http or https URL"
+    ))]
+    pub jwks_url: Option<String>,
+    /// Accepted signature algorithms. Default: RS256, PS256, ES256, ES384, EdDSA.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 9))]
+    #[x_kube(merge_strategy = kube::core::ListMerge::Set)]
+    pub algorithms: Vec<Algorithm>,
+    /// Certificate authorities of the issuer's server. Default: the public ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_bundle: Option<CaBundle>,
+}
+
+/// An asymmetric signature algorithm (RFC 7518, RFC 8037). Symmetric ones and `none` do not exist here.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are the registered ones")]
+pub enum Algorithm {
+    RS256,
+    RS384,
+    RS512,
+    PS256,
+    PS384,
+    PS512,
+    ES256,
+    ES384,
+    EdDSA,
+}
+
+impl Algorithm {
+    /// The registered name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::RS256 => "RS256",
+            Self::RS384 => "RS384",
+            Self::RS512 => "RS512",
+            Self::PS256 => "PS256",
+            Self::PS384 => "PS384",
+            Self::PS512 => "PS512",
+            Self::ES256 => "ES256",
+            Self::ES384 => "ES384",
+            Self::EdDSA => "EdDSA",
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! The runtime container: mcp-operator's own hardened server in front of every backend.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::Resources;
+
+/// The runtime container of the pod.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Runtime {
+    /// Image of the runtime. Default: the image the operator was installed with. Setting it pins this server's runtime.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 512))]
+    pub image: Option<String>,
+    /// When to pull the image. Default: the operator's setting.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_pull_policy: Option<PullPolicy>,
+    /// Compute resources of the runtime. Default: requests 250m CPU and 256Mi, limits 500m CPU and 512Mi.
+    #[serde(default = "default_resources")]
+    pub resources: Resources,
+    /// When Kubernetes probes the runtime.
+    #[serde(default)]
+    pub probes: Probes,
+}
+
+impl Default for Runtime {
+    fn default() -> Self {
+        Self { image: None, image_pull_policy: None, resources: default_resources(), probes: Probes::default() }
+    }
+}
+
+fn default_resources() -> Resources {
+    Resources::of(&[("cpu", "250m"), ("memory", "256Mi")], &[("cpu", "500m"), ("memory", "512Mi")])
+}
+
+/// When an image is pulled.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PullPolicy {
+    /// At every container start.
+    Always,
+    /// When it is not on the node.
+    IfNotPresent,
+    /// Never.
+    Never,
+}
+
+impl PullPolicy {
+    /// Kubernetes' name of the policy.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Always => "Always",
+            Self::IfNotPresent => "IfNotPresent",
+            Self::Never => "Never",
+        }
+    }
+}
+
+/// Timings of the runtime's probes; their endpoints are fixed.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Probes {
+    /// Restarts the runtime when its process hangs. Depends on nothing outside of the process.
+    #[serde(default = "default_liveness")]
+    pub liveness: Probe,
+    /// Takes traffic from the pod until its backend and shared dependencies have answered once, and while it drains.
+    #[serde(default = "default_readiness")]
+    pub readiness: Probe,
+}
+
+impl Default for Probes {
+    fn default() -> Self {
+        Self { liveness: default_liveness(), readiness: default_readiness() }
+    }
+}
+
+fn default_liveness() -> Probe {
+    Probe { initial_delay_seconds: 30, period_seconds: 10, timeout_seconds: 3, failure_threshold: 3 }
+}
+
+fn default_readiness() -> Probe {
+    Probe { initial_delay_seconds: 5, period_seconds: 5, timeout_seconds: 3, failure_threshold: 3 }
+}
+
+/// Timing of one probe.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Probe {
+    /// Seconds after the container's start before the first probe.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 3600))]
+    pub initial_delay_seconds: i32,
+    /// Seconds between probes.
+    #[serde(default = "ten")]
+    #[schemars(range(min = 1, max = 3600))]
+    pub period_seconds: i32,
+    /// Seconds after which a probe without answer has failed.
+    #[serde(default = "three")]
+    #[schemars(range(min = 1, max = 300))]
+    pub timeout_seconds: i32,
+    /// Failures in a row that count.
+    #[serde(default = "three")]
+    #[schemars(range(min = 1, max = 100))]
+    pub failure_threshold: i32,
+}
+
+fn ten() -> i32 {
+    10
+}
+
+fn three() -> i32 {
+    3
+}

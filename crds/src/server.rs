@@ -1,0 +1,107 @@
+//! The `McpServer` resource.
+
+use kube::{CustomResource, KubeSchema};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Auth, Backend, Cors, Disruption, Expose, McpServerStatus, NetworkPolicy, Observability, Pod, RateLimits, Redis,
+    Runtime, Service, Sessions,
+};
+
+/// A production MCP endpoint: the server that you have, behind mcp-operator's runtime.
+#[derive(CustomResource, Serialize, Deserialize, KubeSchema, Clone, Debug, Default, PartialEq)]
+#[kube(
+    group = "mcp-operator.dev",
+    version = "v1alpha1",
+    kind = "McpServer",
+    plural = "mcpservers",
+    shortname = "mcp",
+    category = "mcp",
+    namespaced,
+    status = "McpServerStatus",
+    derive = "PartialEq",
+    doc = "A production MCP endpoint: the server that you have, behind mcp-operator's runtime.",
+    scale(
+        spec_replicas_path = ".spec.replicas",
+        status_replicas_path = ".status.replicas",
+        label_selector_path = ".status.selector"
+    ),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(name = "Status", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
+    printcolumn(name = "Replicas", type_ = "integer", json_path = ".status.readyReplicas"),
+    printcolumn(name = "Backend", type_ = "string", json_path = ".status.backend"),
+    printcolumn(name = "Protocol", type_ = "string", json_path = ".status.server.protocolVersions[0]"),
+    printcolumn(name = "Tools", type_ = "integer", json_path = ".status.tools.count"),
+    printcolumn(name = "URL", type_ = "string", json_path = ".status.address.url"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Image", type_ = "string", priority = 1, json_path = ".spec.backend.container.image"),
+    printcolumn(name = "Message", type_ = "string", priority = 1, json_path = ".status.conditions[?(@.type==\"Ready\")].message"),
+    validation = Rule::new("size(self.metadata.name) <= 52")
+        .message("the name leaves no room for the names of its objects: use at most 52 characters"),
+    validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')")
+        .message("the name becomes the name of a Service: begin with a letter, then lower-case letters, digits and '-'")
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = (
+    "!has(self.expose) || has(self.auth)",
+    "expose needs auth: name the issuers whose tokens are accepted, or write auth: {anonymous: Allow} to serve everybody"
+))]
+#[x_kube(validation = (
+    "!has(self.sessions.store) || self.sessions.store != 'Redis' || has(self.redis)",
+    "sessions.store: Redis needs redis.urlSecretRef"
+))]
+#[x_kube(validation = (
+    "!has(self.backend.container) || !has(self.observability.metrics.port) || self.observability.metrics.port != self.backend.container.port",
+    "observability.metrics.port and backend.container.port are in the same pod and must differ"
+))]
+pub struct McpServerSpec {
+    /// What answers the MCP calls behind the runtime.
+    pub backend: Backend,
+    /// The runtime container.
+    #[serde(default)]
+    pub runtime: Runtime,
+    /// Pods to run. 0 stops the server and keeps its address.
+    #[serde(default = "one")]
+    #[schemars(range(min = 0, max = 1000))]
+    pub replicas: i32,
+    /// How clients outside of the cluster reach the server. Without it only the cluster does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expose: Option<Expose>,
+    /// Who may call the server. Without it everybody in the cluster may, unless it is exposed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth: Option<Auth>,
+    /// How often clients may call.
+    #[serde(default)]
+    pub rate_limits: RateLimits,
+    /// Sessions of the 2025 protocol revisions.
+    #[serde(default)]
+    pub sessions: Sessions,
+    /// The redis that replicas share.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redis: Option<Redis>,
+    /// Which web pages may call the server from a browser.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cors: Option<Cors>,
+    /// Logs and metrics of the runtime.
+    #[serde(default)]
+    pub observability: Observability,
+    /// Which traffic reaches and leaves the pods.
+    #[serde(default)]
+    pub network_policy: NetworkPolicy,
+    /// How pods end.
+    #[serde(default)]
+    pub disruption: Disruption,
+    /// The Service in front of the pods.
+    #[serde(default)]
+    pub service: Service,
+    /// The pod around runtime and backend.
+    #[serde(default)]
+    pub pod: Pod,
+    /// Stop reconciling: the objects stay as they are. To stop the pods set `replicas: 0`.
+    #[serde(default)]
+    pub suspend: bool,
+}
+
+fn one() -> i32 {
+    1
+}

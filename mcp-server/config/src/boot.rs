@@ -1,0 +1,322 @@
+//! The boot file: what cannot change while the runtime runs.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use crate::live::{Auth, Cors, Http, LogLevel, RateLimits};
+
+/// The whole configuration of a runtime.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Version of this format: 1.
+    #[serde(rename = "formatVersion", default = "one")]
+    pub format_version: u32,
+    /// Name, address and path of the MCP endpoint.
+    #[serde(default)]
+    pub server: Server,
+    /// What answers the MCP calls. Default: the built-in tools.
+    #[serde(default)]
+    pub backend: Backend,
+    /// The redis that replicas share.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redis: Option<Redis>,
+    /// Sessions of the 2025 protocol revisions.
+    #[serde(default)]
+    pub sessions: Sessions,
+    /// The management listener: metrics, probes, `/server`.
+    #[serde(default)]
+    pub metrics: Metrics,
+    /// Logs.
+    #[serde(default)]
+    pub logging: Logging,
+    /// How the process ends.
+    #[serde(default)]
+    pub drain: Drain,
+    /// Secret keys shared by all replicas.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keys: Option<Keys>,
+
+    /// See [`Live::auth`](crate::Live::auth). Refused here when a live file is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth: Option<Auth>,
+    /// See [`Live::http`](crate::Live::http). Refused here when a live file is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http: Option<Http>,
+    /// See [`Live::rate_limits`](crate::Live::rate_limits). Refused here when a live file is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_limits: Option<RateLimits>,
+    /// See [`Live::cors`](crate::Live::cors). Refused here when a live file is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cors: Option<Cors>,
+}
+
+fn one() -> u32 {
+    1
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            format_version: one(),
+            server: Server::default(),
+            backend: Backend::default(),
+            redis: None,
+            sessions: Sessions::default(),
+            metrics: Metrics::default(),
+            logging: Logging::default(),
+            drain: Drain::default(),
+            keys: None,
+            auth: None,
+            http: None,
+            rate_limits: None,
+            cors: None,
+        }
+    }
+}
+
+/// Name, address and path of the MCP endpoint.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct Server {
+    /// Name of the server: the `endpoint` label of its metrics.
+    pub name: String,
+    /// Address to listen at. 127.0.0.1 alone; pods listen at every address.
+    pub host: IpAddr,
+    /// Port of the MCP endpoint.
+    pub port: u16,
+    /// Path of the MCP endpoint.
+    pub path: String,
+    /// Only `streamable-http`.
+    pub transport: Transport,
+    /// The longest time in seconds that one stream or call may last.
+    pub stream_timeout_seconds: u32,
+    /// Largest request body in bytes.
+    pub max_request_body_bytes: u32,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            name: "mcp-server".to_owned(),
+            host: IpAddr::from([127, 0, 0, 1]),
+            port: 8000,
+            path: "/mcp".to_owned(),
+            transport: Transport::StreamableHttp,
+            stream_timeout_seconds: 3600,
+            max_request_body_bytes: 4 * 1024 * 1024,
+        }
+    }
+}
+
+/// The MCP transport.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// Streamable HTTP, the only one that is served.
+    #[serde(rename = "streamable-http")]
+    StreamableHttp,
+}
+
+/// What answers the MCP calls. Exactly one member.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "lowercase")]
+pub enum Backend {
+    /// The runtime's own demonstration and diagnostic tools.
+    Builtin(Builtin),
+    /// An MCP server that speaks Streamable HTTP.
+    Container(Container),
+}
+
+impl Default for Backend {
+    fn default() -> Self {
+        Self::Builtin(Builtin {})
+    }
+}
+
+impl Backend {
+    /// Name of the member, as in the configuration.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Builtin(_) => "builtin",
+            Self::Container(_) => "container",
+        }
+    }
+}
+
+/// The runtime's own tools; nothing to set.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Builtin {}
+
+/// An MCP server that speaks Streamable HTTP.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Container {
+    /// Its MCP endpoint, as in http://127.0.0.1:8000/mcp.
+    pub url: Url,
+    /// It keeps no session state: any replica answers any request.
+    #[serde(default)]
+    pub stateless: bool,
+}
+
+/// The redis that replicas share. Exactly one of `url` and `url_file`.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Redis {
+    /// URL: redis://[user:password@]host:port/database, or rediss:// for TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// File with the URL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url_file: Option<PathBuf>,
+    /// Connections at most.
+    #[serde(default = "default_connections")]
+    pub max_connections: u32,
+    /// Seconds after which a command without answer has failed.
+    #[serde(default = "default_socket_timeout")]
+    pub socket_timeout: u32,
+    /// Begins every key, so that servers which share a redis never meet. Default: `mcp:` and the server's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_prefix: Option<String>,
+}
+
+impl std::fmt::Debug for Redis {
+    /// Without the URL, which may hold a password.
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Redis")
+            .field("url", &self.url.as_ref().map(|_| "redacted"))
+            .field("url_file", &self.url_file)
+            .field("max_connections", &self.max_connections)
+            .field("socket_timeout", &self.socket_timeout)
+            .field("key_prefix", &self.key_prefix)
+            .finish()
+    }
+}
+
+fn default_connections() -> u32 {
+    50
+}
+
+fn default_socket_timeout() -> u32 {
+    5
+}
+
+/// Sessions of the 2025 protocol revisions.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct Sessions {
+    /// Where sessions are kept. Default: redis where it is configured, else memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub store: Option<SessionStore>,
+    /// Seconds without a request after which a session ends.
+    pub idle_timeout_seconds: u32,
+    /// Sessions at once in this process. Default: what the memory limit of the process allows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max: Option<u32>,
+}
+
+impl Default for Sessions {
+    fn default() -> Self {
+        Self { store: None, idle_timeout_seconds: 1800, max: None }
+    }
+}
+
+/// Where sessions are kept.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum SessionStore {
+    /// In this process.
+    Memory,
+    /// In redis: any replica serves any session.
+    Redis,
+}
+
+/// The management listener: metrics, `/livez`, `/readyz`, `/server`.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct Metrics {
+    /// Serve the metrics. The listener's other paths stay.
+    pub enabled: bool,
+    /// Port of the management listener.
+    pub port: u16,
+    /// Path of the metrics.
+    pub path: String,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self { enabled: true, port: 9090, path: "/metrics".to_owned() }
+    }
+}
+
+/// Logs.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct Logging {
+    /// The least severe level that is logged. A live file's level is stronger.
+    pub level: LogLevel,
+    /// JSON, or text for people.
+    pub format: LogFormat,
+    /// Where lines go. Default: the console.
+    pub handlers: Vec<Handler>,
+}
+
+impl Default for Logging {
+    fn default() -> Self {
+        Self { level: LogLevel::Info, format: LogFormat::Json, handlers: vec![Handler::Console {}] }
+    }
+}
+
+/// Form of the log lines.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// One JSON object a line.
+    #[default]
+    Json,
+    /// Text for people.
+    Text,
+}
+
+/// Where log lines go.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(tag = "type", rename_all = "lowercase", deny_unknown_fields)]
+pub enum Handler {
+    /// Standard output.
+    Console {},
+    /// Appended to a file.
+    File {
+        /// Path of the file.
+        filename: PathBuf,
+    },
+}
+
+/// How the process ends on SIGTERM.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct Drain {
+    /// Seconds between the loss of readiness and the closing of the listener: load balancers need it to notice.
+    pub grace_seconds: u32,
+    /// Seconds that calls under way are given.
+    pub timeout_seconds: u32,
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Self { grace_seconds: 0, timeout_seconds: 30 }
+    }
+}
+
+/// Secret keys shared by all replicas. Without them keys are made at start and live with the process.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Keys {
+    /// Directory with one file a key: `session`, `request-state` and `peer`, each 32 bytes or more.
+    pub dir: PathBuf,
+}

@@ -1,0 +1,24 @@
+//! What the operator and the runtime say to each other, and what a person writes to run the runtime alone.
+//!
+//! ```text
+//! Config (boot file)  ── server, backend, redis, sessions, metrics, logging, drain, keys: need a restart
+//! Live   (live file)  ── auth, http, rate_limits, cors, logging level: reloaded while running
+//! report::ServerReport ── what GET /server answers: the operator reads it
+//! ```
+//!
+//! Alone, one file holds the sections of both. In a pod the operator writes two files, and the sections of [`Live`] may
+//! stand in the live file only. This crate has types and checks; it opens no file and knows no Kubernetes.
+
+mod boot;
+mod live;
+mod parse;
+pub mod report;
+
+pub use boot::{
+    Backend, Builtin, Config, Container, Drain, Handler, Keys, LogFormat, Logging, Metrics, Redis, Server,
+    SessionStore, Sessions, Transport,
+};
+pub use live::{
+    Algorithm, Anonymous, Auth, Cors, Count, Http, Issuer, Live, LogLevel, PerClient, PublicUrl, RateLimits,
+};
+pub use parse::{FORMAT_VERSION, Invalid, Unknown, digest, parse_boot, parse_live};
