@@ -1,0 +1,1 @@
+//! Writes the children, then removes what is no longer wanted.

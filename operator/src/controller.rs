@@ -1,0 +1,1 @@
+//! Watches and the queue of servers to reconcile.

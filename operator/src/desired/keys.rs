@@ -1,0 +1,74 @@
+//! Secret `<name>-keys`: the keys that the replicas of one server share.
+//!
+//! The only child that is created and never applied: its values are random, so there is nothing to converge to, and
+//! writing them again would end every session. They are mounted, and never read by the operator.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use super::identity::Identity;
+
+/// Session ids.
+pub const SESSION: &str = "session";
+/// Sealing of request state.
+pub const REQUEST_STATE: &str = "request-state";
+/// Forwarding between the pods of one server.
+pub const PEER: &str = "peer";
+
+/// Bytes of each key.
+pub const KEY_BYTES: usize = 32;
+
+/// The Secret without its keys.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Template(ObjectMeta);
+
+/// Fresh keys, from the operating system's randomness.
+pub struct Material {
+    /// See [`SESSION`].
+    pub session: [u8; KEY_BYTES],
+    /// See [`REQUEST_STATE`].
+    pub request_state: [u8; KEY_BYTES],
+    /// See [`PEER`].
+    pub peer: [u8; KEY_BYTES],
+}
+
+impl fmt::Debug for Material {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Material(redacted)")
+    }
+}
+
+/// The Secret that must exist.
+#[must_use]
+pub fn build(id: &Identity) -> Template {
+    Template(id.meta(id.keys_name()))
+}
+
+impl Template {
+    /// Name, namespace, labels and owner of the Secret.
+    #[must_use]
+    pub fn metadata(&self) -> &ObjectMeta {
+        &self.0
+    }
+
+    /// The Secret to POST.
+    #[must_use]
+    pub fn with(&self, material: &Material) -> Secret {
+        let Material { session, request_state, peer } = material;
+        let entry = |key: &str, value: &[u8]| (key.to_owned(), ByteString(value.to_vec()));
+        Secret {
+            metadata: self.0.clone(),
+            type_: Some("Opaque".to_owned()),
+            data: Some(BTreeMap::from([
+                entry(SESSION, session),
+                entry(REQUEST_STATE, request_state),
+                entry(PEER, peer),
+            ])),
+            ..Secret::default()
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! From one `McpServer` to all of its objects. Pure: values in, values out, no client, no clock, no randomness.
+//!
+//! ```text
+//! spec + Resolved + Settings ── identity (names, labels, owner) ── one file per child ── hardening (last, every pod)
+//! ```
+
+pub mod identity;
+mod invalid;
+pub mod keys;
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
+use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
+use mcp_crds::McpServer;
+
+use crate::settings::Settings;
+
+pub use identity::Identity;
+pub use invalid::Invalid;
+
+/// Everything one `McpServer` asks of the cluster. `None` means "must not exist".
+#[derive(Clone, Debug, PartialEq)]
+pub struct Children {
+    /// Identity of the pods; without token, without bindings. `None` while `pod.serviceAccountName` names another.
+    pub service_account: Option<ServiceAccount>,
+    /// `<name>-boot-<hash>`: what needs a restart. Immutable; older ones stay while a ReplicaSet uses them.
+    pub boot_config: ConfigMap,
+    /// `<name>-live`: what the runtime reloads.
+    pub live_config: ConfigMap,
+    /// `<name>-keys`: created once when absent, never written again.
+    pub keys: keys::Template,
+    /// Which traffic reaches and leaves the pods.
+    pub network_policy: Option<NetworkPolicy>,
+    /// The address inside the cluster.
+    pub service: Service,
+    /// The pods.
+    pub deployment: Deployment,
+    /// The route from outside.
+    pub ingress: Option<Ingress>,
+    /// Digest of the live file in `live_config`: a pod that reports it uses the configuration of this generation.
+    pub live_digest: String,
+}
+
+/// What the spec refers to, looked up. Values only.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Resolved {
+    /// `spec.controller` of the IngressClass in force: the named one, else the cluster's default. `None` when the server
+    /// is not exposed, or the class is not known.
+    pub ingress_controller: Option<String>,
+    /// Hosts of this server that another `McpServer` of the namespace exposes too.
+    pub shared_hosts: BTreeSet<String>,
+}
+
+/// All objects that `server` asks for.
+///
+/// # Errors
+/// What the schema and the CEL rules of the CRD cannot check; the message says what to change.
+pub fn desired(_server: &McpServer, _refs: &Resolved, _settings: &Settings) -> Result<Children, Invalid> {
+    unreachable!("replaced by the next commit")
+}

@@ -1,0 +1,1 @@
+//! Every permission the operator needs, as one table.

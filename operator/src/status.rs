@@ -1,0 +1,1 @@
+//! Conditions, from what was observed.

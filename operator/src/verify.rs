@@ -1,0 +1,1 @@
+//! Asks the running server whether it serves.
