@@ -1,1 +1,26 @@
-//! Placeholder.
+//! The runtime: a hardened MCP endpoint in front of a backend.
+//!
+//! ```text
+//! main ── settings (boot + live file, environment) ── serve (listeners, drain)
+//!                                                      │
+//!   mcp listener         app: request id → access log → headers → CORS → Host/Origin → client limit
+//!                             → auth → envelope → mcp::Endpoint ── backend, state
+//!   management listener  /livez /readyz /metrics /server
+//! ```
+//!
+//! The layer stack is the list in [`app`]; each layer is one file of [`http`] or [`limits`].
+
+pub mod app;
+pub mod auth;
+pub mod backend;
+pub mod drain;
+pub mod health;
+pub mod http;
+pub mod limits;
+pub mod logging;
+pub mod management;
+pub mod mcp;
+pub mod metrics;
+pub mod serve;
+pub mod settings;
+pub mod state;
