@@ -20,7 +20,7 @@ node_level=(node containerd runc pause coredns traefik helm)
 
 # ── What determines a tool: its pins, its source, and the lines below that build it ─────────────────────────────────
 
-pinned() { awk -v module="$2" '{ sub(/^require /, "") } $1 == module { print substr($2, 2); exit }' "$here/$1/go.mod"; }
+pinned() { awk -v module="$2" '{ sub(/^require /, "") } $1 == module && $2 ~ /^v/ { print substr($2, 2); exit }' "$here/$1/go.mod"; }
 
 version_of() {
   case $1 in
@@ -175,7 +175,7 @@ die() { echo "build.sh: $*" >&2; exit 1; }
 say() { echo "$*" >&2; }
 
 build() {
-  local tool=$1 position=$2 folder work started
+  local tool=$1 position=$2 folder work started status
   folder=$(folder_of "$tool")
   if [ ! -d "$folder" ]; then
     printf '[%s] building %s %s (about %s) … ' "$position" "$tool" "$(version_of "$tool")" "$(duration_of "$tool")" >&2
@@ -183,10 +183,15 @@ build() {
     # Built aside and renamed: an interrupted build leaves nothing that looks finished.
     work=$(mktemp -d "$bin/.building-XXXXXX")
     mkdir "$work/out"
-    if ! ("build_$tool" "$work/out") >"$work/log" 2>&1; then
+    # Not `if (…)`: bash turns `set -e` off inside conditions.
+    set +e
+    (set -e; "build_$tool" "$work/out") >"$work/log" 2>&1
+    status=$?
+    set -e
+    if [ $status != 0 ]; then
       say "failed:"
       tail -n 30 "$work/log" >&2
-      die "$tool did not build; the whole log was above. With the network up, run the same command again"
+      die "$tool did not build (log: $work/log). Is the Go module proxy reachable? The same command continues"
     fi
     chmod 755 "$work/out"
     mv "$work/out" "$folder"

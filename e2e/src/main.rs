@@ -1,0 +1,93 @@
+//! `e2e`: brings clusters up and down, and images into them.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use e2e::clusters::images::dockerfile;
+use e2e::clusters::native::Native;
+use e2e::clusters::{Cluster, Level};
+
+/// Clusters for tests and demos. MCP_E2E_CLUSTER chooses the provider: native, kind or existing.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Start a cluster, or reuse it when it runs and is healthy; prints its kubeconfig's path
+    Up {
+        #[command(flatten)]
+        cluster: Name,
+        /// `api`: control plane only; `node`: pods, DNS and ingress too
+        #[arg(long, value_enum, default_value_t = Level::Node)]
+        level: Level,
+    },
+    /// End a cluster and everything that it made
+    Down {
+        #[command(flatten)]
+        cluster: Name,
+    },
+    /// List the native clusters of this machine
+    Status,
+    /// Print the path of a cluster's kubeconfig
+    Kubeconfig {
+        #[command(flatten)]
+        cluster: Name,
+    },
+    /// Load an OCI archive into a cluster
+    LoadImage {
+        /// The archive
+        archive: PathBuf,
+        #[command(flatten)]
+        cluster: Name,
+    },
+    /// Build a Dockerfile's last stage from compiled binaries and load the image into a cluster
+    BuildImage {
+        /// The Dockerfile; its folder is the build context
+        #[arg(long)]
+        dockerfile: PathBuf,
+        /// The folder with the compiled, static binaries
+        #[arg(long)]
+        binary_dir: PathBuf,
+        /// The image's name
+        #[arg(long)]
+        tag: String,
+        /// Write the image to this OCI archive instead of loading it
+        #[arg(long)]
+        output: Option<PathBuf>,
+        #[command(flatten)]
+        cluster: Name,
+    },
+}
+
+#[derive(clap::Args)]
+struct Name {
+    /// The cluster's name
+    #[arg(long, default_value = "demo")]
+    name: String,
+}
+
+fn main() -> Result<()> {
+    match Arguments::parse().command {
+        Action::Up { cluster, level } => println!("{}", Cluster::up(&cluster.name, level)?.kubeconfig().display()),
+        Action::Down { cluster } => Cluster::down(&cluster.name)?,
+        Action::Status => Native::status().iter().for_each(|line| println!("{line}")),
+        Action::Kubeconfig { cluster } => println!("{}", Cluster::attach(&cluster.name)?.kubeconfig().display()),
+        Action::LoadImage { archive, cluster } => Cluster::attach(&cluster.name)?.load_image(&archive)?,
+        Action::BuildImage { dockerfile, binary_dir, tag, output: Some(archive), cluster: _ } => {
+            dockerfile::build(&dockerfile, &binary_dir, &tag, &archive)?;
+        }
+        Action::BuildImage { dockerfile, binary_dir, tag, output: None, cluster } => {
+            let cluster = Cluster::attach(&cluster.name)?;
+            let folder = tempfile::tempdir()?;
+            let archive = folder.path().join("image.tar");
+            dockerfile::build(&dockerfile, &binary_dir, &tag, &archive)?;
+            cluster.load_image(&archive)?;
+        }
+    }
+    Ok(())
+}

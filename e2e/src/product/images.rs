@@ -1,0 +1,145 @@
+//! The images that demo and cases run, under tags made from their contents: a changed image has another name, so that
+//! Kubernetes rolls to it, and an unchanged one is neither packed nor loaded again.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use sha2::{Digest, Sha256};
+
+use super::{build, repository};
+use crate::clusters::Cluster;
+use crate::clusters::images::{Image, dockerfile};
+
+/// The references of all images, after they were loaded.
+#[derive(Clone, Debug)]
+pub struct Images {
+    /// The operator.
+    pub operator: String,
+    /// The runtime.
+    pub server: String,
+    /// The authorization server.
+    pub issuer: String,
+    /// redis.
+    pub redis: String,
+    /// Bytes of each archive that a node loads.
+    pub sizes: BTreeMap<&'static str, u64>,
+}
+
+/// Packs and loads the images that demo and cases share.
+pub fn load(cluster: &Cluster) -> Result<Images> {
+    let mut loader = Loader::new(cluster)?;
+    Ok(Images {
+        operator: loader.from_dockerfile("mcp-operator", "Dockerfile.operator", &["mcp-operator"])?,
+        server: loader.from_dockerfile("mcp-server", "Dockerfile.server", &["mcp-server"])?,
+        issuer: loader.packed("e2e-issuer", |name| Image::of_binary(name, &build::folder().join("e2e-issuer")))?,
+        redis: loader.packed("redis", |name| Image::of_installed_program(name, "redis-server"))?,
+        sizes: loader.sizes,
+    })
+}
+
+/// Packs and loads the official "everything" MCP server: a `container` backend that we did not write.
+pub fn load_everything(cluster: &Cluster) -> Result<String> {
+    let folder = repository().join("e2e/fixtures/everything");
+    let modules = super::npm::install(&folder)?;
+    Loader::new(cluster)?.packed("mcp-everything", |name| {
+        let mut image = Image::of_installed_program(name, "node")?.with_folder(&modules, "/app/node_modules")?;
+        image.entrypoint.push("/app/node_modules/@modelcontextprotocol/server-everything/dist/index.js".to_owned());
+        image.entrypoint.push("streamableHttp".to_owned());
+        Ok(image)
+    })
+}
+
+struct Loader<'a> {
+    cluster: &'a Cluster,
+    archives: PathBuf,
+    sizes: BTreeMap<&'static str, u64>,
+}
+
+impl<'a> Loader<'a> {
+    fn new(cluster: &'a Cluster) -> Result<Self> {
+        let archives = repository().join("target/images");
+        fs::create_dir_all(&archives).with_context(|| format!("create {}", archives.display()))?;
+        Ok(Self { cluster, archives, sizes: BTreeMap::new() })
+    }
+
+    /// An image of one of our own Dockerfiles: it changes with the file and with what is copied into it.
+    fn from_dockerfile(&mut self, name: &'static str, file: &str, binaries: &[&str]) -> Result<String> {
+        let file = repository().join(file);
+        let mut inputs = vec![file.clone()];
+        inputs.extend(binaries.iter().map(|binary| build::folder().join(binary)));
+        let reference = format!("{name}:dev-{}", digest(&inputs)?);
+        self.load(name, &reference, |archive| dockerfile::build(&file, &build::folder(), &reference, archive))
+    }
+
+    /// An image that is packed by hand: it changes with its files.
+    fn packed(&mut self, name: &'static str, image: impl FnOnce(&str) -> Result<Image>) -> Result<String> {
+        let mut image = image(name)?;
+        let mut inputs: Vec<_> = image.files.iter().map(|(here, _)| here.clone()).collect();
+        inputs.sort();
+        image.reference = format!("{name}:dev-{}", digest(&inputs)?);
+        let reference = image.reference.clone();
+        self.load(name, &reference, |archive| image.pack(archive))
+    }
+
+    fn load(
+        &mut self,
+        name: &'static str,
+        reference: &str,
+        pack: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<String> {
+        let archive = self.archives.join(format!("{}.tar", reference.replace(':', "-")));
+        if !archive.exists() {
+            remove_older(&self.archives, name)?;
+            // Written aside: an interrupted packing leaves nothing that looks finished.
+            let aside = archive.with_extension("new");
+            pack(&aside).with_context(|| format!("pack {reference}"))?;
+            fs::rename(&aside, &archive)?;
+        }
+        self.sizes.insert(name, fs::metadata(&archive)?.len());
+        if !self.cluster.has_image(reference)? {
+            self.cluster.load_image(&archive).with_context(|| format!("load {reference}"))?;
+        }
+        Ok(reference.to_owned())
+    }
+}
+
+/// Archives of the same image with other contents.
+fn remove_older(archives: &Path, name: &str) -> Result<()> {
+    let prefix = format!("{name}-dev-");
+    for entry in fs::read_dir(archives)?.flatten() {
+        if entry.file_name().to_string_lossy().starts_with(&prefix) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Ten hexadecimal digits that change with any of the files.
+fn digest(files: &[PathBuf]) -> Result<String> {
+    let mut all = Sha256::new();
+    for path in files {
+        let contents = fs::read(path).with_context(|| format!("read {}", path.display()))?;
+        all.update(path.file_name().unwrap_or_default().as_encoded_bytes());
+        all.update(Sha256::digest(&contents));
+    }
+    Ok(all.finalize().iter().take(5).map(|byte| format!("{byte:02x}")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_digest_changes_with_contents_and_not_with_the_folder() {
+        let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let file = |folder: &tempfile::TempDir, text: &str| {
+            let path = folder.path().join("server");
+            fs::write(&path, text).unwrap();
+            digest(&[path]).unwrap()
+        };
+        assert_eq!(file(&a, "one"), file(&b, "one"));
+        assert_ne!(file(&a, "one"), file(&b, "two"));
+    }
+}
