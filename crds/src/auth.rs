@@ -45,7 +45,7 @@ pub struct Auth {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     #[x_kube(validation = (
-        "isURL(self) && url(self).getScheme() in ['http', 'https'] && !self.contains('#')",
+        "isURL(self) && url(self).getScheme() in ['http', 'https'] && url(self).getHost() != '' && !self.contains('#')",
         "must be an absolute http or https URL without a fragment, as in https://mcp.example.com/mcp"
     ))]
     pub resource_url: Option<String>,
@@ -72,7 +72,7 @@ pub struct Issuer {
     /// The issuer identifier: the `iss` of its tokens, compared byte by byte.
     #[schemars(length(min = 1, max = 512))]
     #[x_kube(validation = (
-        "isURL(self) && url(self).getScheme() in ['http', 'https'] && !self.contains('#') && !self.contains('?')",
+        "isURL(self) && url(self).getScheme() in ['http', 'https'] && url(self).getHost() != '' && !self.contains('#') && !self.contains('?')",
         "must be an absolute http or https URL without query and fragment, as in https://auth.example.com"
     ))]
     pub url: String,
@@ -80,7 +80,7 @@ pub struct Issuer {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     #[x_kube(validation = (
-        "isURL(self) && url(self).getScheme() in ['http', 'https']",
+        "isURL(self) && url(self).getScheme() in ['http', 'https'] && url(self).getHost() != ''",
         "must be an absolute http or https URL"
     ))]
     pub server_url: Option<String>,
@@ -93,7 +93,7 @@ pub struct Issuer {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     #[x_kube(validation = (
-        "isURL(self) && url(self).getScheme() in ['http', 'https']",
+        "isURL(self) && url(self).getScheme() in ['http', 'https'] && url(self).getHost() != ''",
         "must be an absolute http or https URL"
     ))]
     pub jwks_url: Option<String>,

@@ -35,13 +35,11 @@ pub struct Builtin {}
 pub struct Container {
     /// Image of the server, by digest where possible.
     #[schemars(length(min = 1, max = 512))]
-    #[x_kube(validation = (
-        r#"self.matches('^[a-zA-Z0-9]([a-zA-Z0-9._-]*[a-zA-Z0-9])?(:[0-9]{1,5})?(/[a-z0-9]+((\\.|_|__|-+)[a-z0-9]+)*)*(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(@[A-Za-z][A-Za-z0-9]*([-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,})?$')"#,
-        "not an image reference: write [registry/]name[:tag][@sha256:digest], as in ghcr.io/acme/server:1.2"
-    ))]
+    #[x_kube(validation = (schema::IMAGE_RULE, schema::IMAGE_MESSAGE))]
     pub image: String,
     /// When to pull the image. Default: Kubernetes' rule (Always for the tag latest, else IfNotPresent).
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::optional::<PullPolicy>")]
     pub image_pull_policy: Option<PullPolicy>,
     /// Port on which the server listens. 18000, 18443 and 19090 are the runtime's.
     #[serde(default = "default_port")]

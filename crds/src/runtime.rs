@@ -1,20 +1,23 @@
 //! The runtime container: mcp-operator's own hardened server in front of every backend.
 
+use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::Resources;
+use crate::{Resources, schema};
 
 /// The runtime container of the pod.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Runtime {
     /// Image of the runtime. Default: the image the operator was installed with. Setting it pins this server's runtime.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
+    #[x_kube(validation = (schema::IMAGE_RULE, schema::IMAGE_MESSAGE))]
     pub image: Option<String>,
     /// When to pull the image. Default: the operator's setting.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::optional::<PullPolicy>")]
     pub image_pull_policy: Option<PullPolicy>,
     /// Compute resources of the runtime. Default: requests 250m CPU and 256Mi, limits 500m CPU and 512Mi.
     #[serde(default = "default_resources")]

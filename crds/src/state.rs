@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::KeyRef;
+use crate::{KeyRef, schema};
 
 /// Sessions of the 2025 protocol revisions. The 2026-07-28 revision has none.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
@@ -11,6 +11,7 @@ use crate::KeyRef;
 pub struct Sessions {
     /// Memory keeps sessions in the pod; Redis lets any replica serve any session. Default: Redis when `redis` is set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::optional::<SessionStore>")]
     pub store: Option<SessionStore>,
     /// Seconds without a request after which a session ends.
     #[serde(default = "default_idle")]
