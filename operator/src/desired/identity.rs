@@ -14,8 +14,12 @@ pub const MANAGER: &str = "mcp-operator";
 pub const APP: &str = "mcp-server";
 /// Label with the UID of the `McpServer` that a child belongs to: a name may come back, a UID does not.
 pub const OWNER_UID: &str = "mcp-operator.dev/owner-uid";
-/// Label that tells the ConfigMaps of one server apart: `boot` or `live`.
+/// Label that tells the ConfigMaps of one server apart: [`BOOT`] or [`LIVE`].
 pub const CONFIG: &str = "mcp-operator.dev/config";
+/// [`CONFIG`] of boot files.
+pub const BOOT: &str = "boot";
+/// [`CONFIG`] of live files.
+pub const LIVE: &str = "live";
 
 /// Who a child belongs to, and what it is called.
 #[derive(Clone, Debug, PartialEq)]

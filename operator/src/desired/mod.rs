@@ -5,16 +5,35 @@
 //! ```
 
 pub mod identity;
+pub mod endpoint;
+mod checks;
+mod convert;
 mod invalid;
+mod mounts;
+mod yaml;
+// One file per child, in the order of `Children`.
+pub mod service_account;
+pub mod boot_config;
+pub mod live_config;
 pub mod keys;
+pub mod network_policy;
+pub mod service;
+// The pods: the runtime, the user's container, and last their hardening.
+pub mod deployment;
+pub mod backend;
+pub mod hardening;
+// The route.
+pub mod ingress;
 
 use std::collections::BTreeSet;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
+use kube::ResourceExt;
 use mcp_crds::McpServer;
 
+use crate::exposure;
 use crate::settings::Settings;
 
 pub use identity::Identity;
@@ -51,12 +70,31 @@ pub struct Resolved {
     pub ingress_controller: Option<String>,
     /// Hosts of this server that another `McpServer` of the namespace exposes too.
     pub shared_hosts: BTreeSet<String>,
+    /// Keyed digest of the Secrets and ConfigMaps in the backend's environment. A change rolls the pods: a process sees
+    /// its environment only when it starts. `None` when the environment refers to nothing.
+    pub env_digest: Option<String>,
 }
 
 /// All objects that `server` asks for.
 ///
 /// # Errors
 /// What the schema and the CEL rules of the CRD cannot check; the message says what to change.
-pub fn desired(_server: &McpServer, _refs: &Resolved, _settings: &Settings) -> Result<Children, Invalid> {
-    unreachable!("replaced by the next commit")
+pub fn desired(server: &McpServer, refs: &Resolved, settings: &Settings) -> Result<Children, Invalid> {
+    let id = Identity::of(server)?;
+    let spec = &server.spec;
+    checks::check(spec)?;
+    let profile = exposure::annotations(spec, refs.ingress_controller.as_deref());
+    let boot_config = boot_config::build(&id, spec)?;
+    let (live_config, live_digest) = live_config::build(&id, spec, settings)?;
+    Ok(Children {
+        service_account: service_account::build(&id, spec),
+        keys: keys::build(&id),
+        network_policy: network_policy::build(&id, spec, settings),
+        service: service::build(&id, spec, profile.clone()),
+        deployment: deployment::build(&id, spec, refs, settings, &boot_config.name_any())?,
+        ingress: ingress::build(&id, spec, refs, profile),
+        boot_config,
+        live_config,
+        live_digest,
+    })
 }

@@ -1,0 +1,180 @@
+//! ConfigMap `<name>-live`: the part of the runtime's configuration that it reloads while it runs.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+use k8s_openapi::api::core::v1::ConfigMap;
+use mcp_crds::McpServerSpec;
+use mcp_server_config::{
+    Algorithm, Anonymous, Auth, Cors, Count, FORMAT_VERSION, Http, Issuer, Live, LogLevel, PerClient, RateLimits,
+};
+use url::Url;
+
+use super::identity::{CONFIG, LIVE};
+use super::yaml::{self, number};
+use super::{Identity, Invalid, endpoint, mounts};
+use crate::settings::Settings;
+
+/// The ConfigMap with the live file, and the digest by which a pod names the file it uses.
+///
+/// # Errors
+/// When a URL, network or host of the spec is none.
+pub fn build(id: &Identity, spec: &McpServerSpec, settings: &Settings) -> Result<(ConfigMap, String), Invalid> {
+    let text = yaml::document(&live(id, spec, settings)?, id)?;
+    let digest = mcp_server_config::digest(&text);
+    let mut metadata = id.meta(id.live_config_name());
+    metadata.labels.get_or_insert_default().insert(CONFIG.to_owned(), LIVE.to_owned());
+    let data = BTreeMap::from([(mounts::LIVE_FILE.to_owned(), text)]);
+    Ok((ConfigMap { metadata, data: Some(data), ..ConfigMap::default() }, digest))
+}
+
+fn live(id: &Identity, spec: &McpServerSpec, settings: &Settings) -> Result<Live, Invalid> {
+    Ok(Live {
+        format_version: FORMAT_VERSION,
+        auth: Some(auth(spec)?),
+        http: Http {
+            public_urls: endpoint::public_urls(id, spec, settings)?,
+            trusted_proxies: trusted_proxies(spec)?,
+        },
+        rate_limits: RateLimits { per_client: per_client(spec)? },
+        cors: cors(spec)?,
+        log_level: Some(log_level(spec.observability.log_level)),
+    })
+}
+
+/// Without `auth` a server serves everybody who reaches it, which is the cluster: exposing it so is refused.
+fn auth(spec: &McpServerSpec) -> Result<Auth, Invalid> {
+    let Some(auth) = &spec.auth else {
+        return match &spec.expose {
+            None => Ok(Auth { anonymous: Anonymous::Allow, ..Auth::default() }),
+            Some(_) => Err(Invalid::new(
+                "spec.auth",
+                "is missing, and expose needs it",
+                "name the issuers whose tokens are accepted, or write auth: {anonymous: Allow} to serve everybody",
+            )),
+        };
+    };
+    let issuers = auth.issuers.iter().enumerate().map(|(index, issuer)| self::issuer(index, issuer));
+    Ok(Auth {
+        anonymous: match auth.anonymous {
+            mcp_crds::Anonymous::Deny => Anonymous::Deny,
+            mcp_crds::Anonymous::Allow => Anonymous::Allow,
+        },
+        issuer_url: None,
+        issuers: issuers.collect::<Result<_, _>>()?,
+        resource_server_url: parse_url("spec.auth.resourceUrl", auth.resource_url.as_deref())?,
+        required_scopes: auth.required_scopes.clone(),
+        token_cache_ttl: Some(number("spec.auth.tokenCacheSeconds", auth.token_cache_seconds)?),
+    })
+}
+
+fn issuer(index: usize, issuer: &mcp_crds::Issuer) -> Result<Issuer, Invalid> {
+    let field = |name: &str| format!("spec.auth.issuers[{index}].{name}");
+    // Kept as text, because tokens are compared with it byte by byte; but it must be a URL.
+    parse_url(&field("url"), Some(&issuer.url))?;
+    Ok(Issuer {
+        url: issuer.url.clone(),
+        server_url: parse_url(&field("serverUrl"), issuer.server_url.as_deref())?,
+        audiences: issuer.audiences.clone(),
+        jwks_url: parse_url(&field("jwksUrl"), issuer.jwks_url.as_deref())?,
+        algorithms: issuer.algorithms.iter().copied().map(algorithm).collect(),
+        ca_file: issuer.ca_bundle.as_ref().map(|bundle| PathBuf::from(mounts::ca_file(bundle))),
+    })
+}
+
+fn algorithm(algorithm: mcp_crds::Algorithm) -> Algorithm {
+    match algorithm {
+        mcp_crds::Algorithm::RS256 => Algorithm::RS256,
+        mcp_crds::Algorithm::RS384 => Algorithm::RS384,
+        mcp_crds::Algorithm::RS512 => Algorithm::RS512,
+        mcp_crds::Algorithm::PS256 => Algorithm::PS256,
+        mcp_crds::Algorithm::PS384 => Algorithm::PS384,
+        mcp_crds::Algorithm::PS512 => Algorithm::PS512,
+        mcp_crds::Algorithm::ES256 => Algorithm::ES256,
+        mcp_crds::Algorithm::ES384 => Algorithm::ES384,
+        mcp_crds::Algorithm::EdDSA => Algorithm::EdDSA,
+    }
+}
+
+fn trusted_proxies(spec: &McpServerSpec) -> Result<Vec<IpNet>, Invalid> {
+    let networks = spec.expose.iter().flat_map(|expose| &expose.trusted_proxies).enumerate();
+    let parsed = networks.map(|(index, network)| {
+        network.parse().map_err(|_| {
+            let field = format!("spec.expose.trustedProxies[{index}]");
+            Invalid::new(field, format!("{network:?} is no network"), "write it in CIDR notation, as in 10.0.0.0/8")
+        })
+    });
+    parsed.collect()
+}
+
+/// The pods count on their own: each gets its share of the rate, rounded up, so that a server never gives less than it
+/// was told to.
+fn per_client(spec: &McpServerSpec) -> Result<PerClient, Invalid> {
+    let limit = &spec.rate_limits.per_client;
+    let pods: u32 = number("spec.replicas", spec.replicas.max(1))?;
+    let share = |field: &str, whole: i32| number::<u32>(field, whole).map(|whole| whole.div_ceil(pods));
+    Ok(PerClient {
+        requests: share("spec.rateLimits.perClient.requests", limit.requests)?,
+        per_seconds: seconds(&limit.per)?,
+        burst: limit.burst.map(|burst| share("spec.rateLimits.perClient.burst", burst)).transpose()?,
+        count: count(spec),
+    })
+}
+
+/// Behind a proxy that is not trusted all clients have one address: counting their requests would let each of them
+/// lock out all others. Failed authentications are counted still.
+fn count(spec: &McpServerSpec) -> Count {
+    match &spec.expose {
+        Some(expose) if expose.trusted_proxies.is_empty() => Count::Failures,
+        Some(_) | None => Count::Requests,
+    }
+}
+
+/// `30s`, `1m`, `2h` in seconds.
+fn seconds(per: &str) -> Result<u32, Invalid> {
+    let invalid = || {
+        let problem = format!("{per:?} is no period");
+        Invalid::new("spec.rateLimits.perClient.per", problem, "write a number and s, m or h, as in 30s, 1m or 1h")
+    };
+    let unit = per.chars().last().ok_or_else(invalid)?;
+    let factor = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3600,
+        _ => return Err(invalid()),
+    };
+    let count: u32 = per.trim_end_matches(unit).parse().map_err(|_| invalid())?;
+    count.checked_mul(factor).filter(|seconds| *seconds > 0).ok_or_else(invalid)
+}
+
+fn cors(spec: &McpServerSpec) -> Result<Cors, Invalid> {
+    let Some(cors) = &spec.cors else { return Ok(Cors::default()) };
+    let default = Cors::default();
+    let or = |given: &Vec<String>, default: Vec<String>| if given.is_empty() { default } else { given.clone() };
+    Ok(Cors {
+        allowed_origins: cors.allowed_origins.clone(),
+        allowed_methods: or(&cors.allowed_methods, default.allowed_methods),
+        expose_headers: or(&cors.expose_headers, default.expose_headers),
+        max_age: number("spec.cors.maxAgeSeconds", cors.max_age_seconds)?,
+    })
+}
+
+fn log_level(level: mcp_crds::LogLevel) -> LogLevel {
+    match level {
+        mcp_crds::LogLevel::Error => LogLevel::Error,
+        mcp_crds::LogLevel::Warning => LogLevel::Warning,
+        mcp_crds::LogLevel::Info => LogLevel::Info,
+        mcp_crds::LogLevel::Debug => LogLevel::Debug,
+        mcp_crds::LogLevel::Trace => LogLevel::Trace,
+    }
+}
+
+fn parse_url(field: &str, text: Option<&str>) -> Result<Option<Url>, Invalid> {
+    let Some(text) = text else { return Ok(None) };
+    match Url::parse(text) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(Some(url)),
+        Ok(_) => Err(Invalid::new(field, format!("{text:?} is no http or https URL"), "begin with https:// and a host")),
+        Err(error) => Err(Invalid::new(field, format!("{text:?} is no URL ({error})"), "write an absolute URL")),
+    }
+}

@@ -1,0 +1,33 @@
+//! The community's ingress-nginx, and controllers that read its annotations (Traefik's ingress-nginx provider).
+//!
+//! <https://kubernetes.github.io/ingress-nginx/user-guide/nginx-configuration/annotations/>
+
+use std::collections::BTreeMap;
+
+use super::{Annotations, Profile, Route};
+
+const PREFIX: &str = "nginx.ingress.kubernetes.io/";
+
+pub(super) const PROFILE: Profile =
+    Profile { name: "ingress-nginx", controllers: &["k8s.io/ingress-nginx"], annotate };
+
+fn annotate(route: &Route) -> Annotations {
+    // Plain seconds: with a unit the controller ignores the value.
+    let timeout = route.stream_timeout_seconds.to_string();
+    let mut ingress = BTreeMap::new();
+    let mut set = |key: &str, value: &str| ingress.insert(format!("{PREFIX}{key}"), value.to_owned());
+    // Events must arrive as they happen.
+    set("proxy-buffering", "off");
+    set("proxy-request-buffering", "off");
+    // HTTP/1.0, the default of old releases, ends a response by closing the connection.
+    set("proxy-http-version", "1.1");
+    set("proxy-read-timeout", &timeout);
+    set("proxy-send-timeout", &timeout);
+    // The controller's default is 1m, less than the runtime takes.
+    set("proxy-body-size", &route.max_body_bytes.to_string());
+    if route.tls {
+        // Also where the controller's configuration has it off: tokens must not travel in the clear.
+        set("ssl-redirect", "true");
+    }
+    Annotations { ingress, service: BTreeMap::new() }
+}
