@@ -185,6 +185,18 @@ pub struct Redis {
     pub key_prefix: Option<String>,
 }
 
+impl Default for Redis {
+    fn default() -> Self {
+        Self {
+            url: None,
+            url_file: None,
+            max_connections: default_connections(),
+            socket_timeout: default_socket_timeout(),
+            key_prefix: None,
+        }
+    }
+}
+
 impl std::fmt::Debug for Redis {
     /// Without the URL, which may hold a password.
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -10,15 +10,26 @@
 //! stand in the live file only. This crate has types and checks; it opens no file and knows no Kubernetes.
 
 mod boot;
+mod check;
+mod environment;
 mod live;
 mod parse;
 pub mod report;
+mod unknown;
 
 pub use boot::{
     Backend, Builtin, Config, Container, Drain, Handler, Keys, LogFormat, Logging, Metrics, Redis, Server,
     SessionStore, Sessions, Transport,
 };
+pub use check::check_together;
+pub use environment::Environment;
 pub use live::{
     Algorithm, Anonymous, Auth, Cors, Count, Http, Issuer, Live, LogLevel, PerClient, PublicUrl, RateLimits,
 };
 pub use parse::{FORMAT_VERSION, Invalid, Unknown, digest, parse_boot, parse_live};
+
+/// The JSON Schema of the boot file, which alone holds every section of the live file too.
+#[must_use]
+pub fn schema() -> serde_json::Value {
+    schemars::schema_for!(Config).to_value()
+}

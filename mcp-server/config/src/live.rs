@@ -115,6 +115,14 @@ pub struct Issuer {
     pub ca_file: Option<PathBuf>,
 }
 
+impl Issuer {
+    /// One with defaults.
+    #[must_use]
+    pub fn new(url: String) -> Self {
+        Self { url, server_url: None, audiences: Vec::new(), jwks_url: None, algorithms: Vec::new(), ca_file: None }
+    }
+}
+
 /// An asymmetric signature algorithm (RFC 7518, RFC 8037).
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names are the registered ones")]
@@ -179,14 +187,14 @@ impl TryFrom<String> for PublicUrl {
             format!("{text:?} is not an origin ({why}): write scheme://host[:port], as in https://mcp.example.com")
         };
         let url = Url::parse(&text).map_err(|error| wrong(&error.to_string()))?;
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err("a public URL has no user or password: write scheme://host[:port]".to_owned());
+        }
         if !matches!(url.scheme(), "http" | "https") {
             return Err(wrong("the scheme is neither http nor https"));
         }
         if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
             return Err(wrong("it has a path, query or fragment"));
-        }
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err(wrong("it has a user"));
         }
         Ok(Self(url))
     }

@@ -1,11 +1,13 @@
-//! From text to types.
+//! From text to types. No message quotes the text around an error: it may hold a password.
 
 use std::fmt;
 
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_saphyr::{Error, MessageFormatter as _, UserMessageFormatter};
 use sha2::{Digest, Sha256};
 
-use crate::{Config, Live};
+use crate::{Config, Live, unknown};
 
 /// The version of the format that this release writes.
 pub const FORMAT_VERSION: u32 = 1;
@@ -25,18 +27,90 @@ impl fmt::Display for Unknown {
     }
 }
 
-/// Parses and checks a boot file. Unknown keys are refused.
+/// Parses a boot file and checks it for itself. Unknown keys are refused. What depends on the live file or the
+/// environment is checked by [`check_together`](crate::check_together).
 pub fn parse_boot(text: &str) -> Result<Config, Invalid> {
-    parse(text)
+    check_version(text)?;
+    let config: Config = read(text).map_err(|error| explain(&error))?;
+    config.check()?;
+    Ok(config)
 }
 
-/// Parses and checks a live file. Unknown keys are returned, not refused.
+/// Parses a live file and checks it for itself. Unknown keys are returned, not refused.
 pub fn parse_live(text: &str) -> Result<(Live, Vec<Unknown>), Invalid> {
-    Ok((parse(text)?, Vec::new()))
+    check_version(text)?;
+    let (live, unknown) = match read::<Live>(text) {
+        Ok(live) => (live, Vec::new()),
+        Err(error) if is_unknown_key(&error) => unknown::ignore(text)?,
+        Err(error) => return Err(explain(&error)),
+    };
+    live.check()?;
+    Ok((live, unknown))
 }
 
-fn parse<T: DeserializeOwned>(text: &str) -> Result<T, Invalid> {
-    serde_saphyr::from_str(text).map_err(|error| Invalid(error.to_string()))
+/// An empty file is an empty mapping: everything has a default.
+pub(crate) fn read<T: DeserializeOwned>(text: &str) -> Result<T, Error> {
+    let blank = text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'));
+    serde_saphyr::from_str(if blank { "{}" } else { text })
+}
+
+/// A newer format is named as such before its unknown keys are.
+fn check_version(text: &str) -> Result<(), Invalid> {
+    #[derive(Deserialize)]
+    struct Version {
+        #[serde(rename = "formatVersion")]
+        format_version: Option<u32>,
+    }
+    // What is no mapping at all is explained by the real parse.
+    match read::<Version>(text) {
+        Ok(Version { format_version: Some(version) }) if version != FORMAT_VERSION => Err(Invalid(format!(
+            "formatVersion: {version} is not served by this release, which reads format {FORMAT_VERSION}"
+        ))),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+fn is_unknown_key(error: &Error) -> bool {
+    matches!(error.without_snippet(), Error::SerdeUnknownField { .. })
+}
+
+/// A message for the person who wrote the file: line, what is wrong, what was perhaps meant.
+pub(crate) fn explain(error: &Error) -> Invalid {
+    let error = error.without_snippet();
+    let message = match error {
+        Error::SerdeUnknownField { field, .. } if field == "database" => {
+            "databases are not supported yet: remove the section `database`".to_owned()
+        }
+        Error::SerdeUnknownField { field, expected, .. } => {
+            format!("unknown key `{field}`{}", suggest(field, expected))
+        }
+        Error::SerdeUnknownVariant { variant, expected, .. } => {
+            format!("unknown value `{variant}`{}", suggest(variant, expected))
+        }
+        Error::SerdeMissingField { field, .. } => format!("the key `{field}` is missing"),
+        Error::InvalidScalar { ty: "u16", .. } => "expected a whole number from 0 to 65535".to_owned(),
+        Error::InvalidScalar { ty: "u32", .. } => "expected a whole number from 0 to 4294967295".to_owned(),
+        Error::InvalidScalar { ty: "bool", .. } => "expected true or false".to_owned(),
+        other => UserMessageFormatter.format_message(other).into_owned(),
+    };
+    Invalid(match error.location() {
+        Some(location) if location.line() > 0 => format!("line {}: {message}", location.line()),
+        _ => message,
+    })
+}
+
+/// What was perhaps meant, else everything that could be.
+fn suggest(written: &str, known: &[&str]) -> String {
+    let nearest = known
+        .iter()
+        .map(|known| (strsim::jaro_winkler(&written.to_ascii_lowercase(), &known.to_ascii_lowercase()), known))
+        .filter(|(likeness, _)| *likeness > 0.8)
+        .max_by(|(one, _), (other, _)| one.total_cmp(other));
+    match nearest {
+        Some((_, known)) => format!("; did you mean `{known}`?"),
+        None if known.is_empty() => String::new(),
+        None => format!("; known are {}", known.join(", ")),
+    }
 }
 
 /// Names one version of a live file: `sha256:` and the hexadecimal digest of its bytes. What the operator renders and

@@ -1,0 +1,327 @@
+//! Rules that the types cannot say. A message names the field, its value, and what to write instead.
+
+use crate::{
+    Anonymous, Auth, Backend, Config, Cors, Drain, Handler, Http, Invalid, Keys, Live, Logging, Metrics, PerClient,
+    RateLimits, Redis, Server, SessionStore, Sessions,
+};
+
+/// Paths of the MCP listener that are the runtime's own.
+const RESERVED: [&str; 2] = ["/health", "/.well-known"];
+
+impl Config {
+    /// Checks the file for itself.
+    pub fn check(&self) -> Result<(), Invalid> {
+        // Without `..`: a new section must be thought of here.
+        let Self {
+            format_version: _,
+            server,
+            backend,
+            redis,
+            sessions,
+            metrics,
+            logging,
+            drain,
+            keys,
+            auth,
+            http: _,
+            rate_limits,
+            cors,
+        } = self;
+        server.check()?;
+        metrics.check(server)?;
+        backend.check()?;
+        if let Some(redis) = redis {
+            redis.check()?;
+        }
+        sessions.check(redis.is_some())?;
+        logging.check()?;
+        drain.check()?;
+        if let Some(Keys { dir }) = keys
+            && dir.as_os_str().is_empty()
+        {
+            return invalid("keys.dir: it is empty: write the directory of the key files, or remove `keys`");
+        }
+        if let Some(auth) = auth {
+            auth.check()?;
+        }
+        if let Some(limits) = rate_limits {
+            limits.check()?;
+        }
+        if let Some(cors) = cors {
+            cors.check()?;
+        }
+        Ok(())
+    }
+
+    /// The live part of a file that holds both.
+    #[must_use]
+    pub fn live(&self) -> Live {
+        Live {
+            format_version: self.format_version,
+            auth: self.auth.clone(),
+            http: self.http.clone().unwrap_or_default(),
+            rate_limits: self.rate_limits.clone().unwrap_or_default(),
+            cors: self.cors.clone().unwrap_or_default(),
+            log_level: Some(self.logging.level),
+        }
+    }
+}
+
+impl Live {
+    /// Checks the file for itself.
+    pub fn check(&self) -> Result<(), Invalid> {
+        let Self {
+            format_version: _,
+            auth,
+            http: Http { public_urls: _, trusted_proxies: _ },
+            rate_limits,
+            cors,
+            log_level: _,
+        } = self;
+        if let Some(auth) = auth {
+            auth.check()?;
+        }
+        rate_limits.check()?;
+        cors.check()
+    }
+}
+
+/// Checks what depends on both files, after the environment has had its say. `separate`: the live file is one of its own.
+pub fn check_together(config: &Config, live: &Live, separate: bool) -> Result<(), Invalid> {
+    if separate {
+        let sections = [
+            ("auth", config.auth.is_some()),
+            ("http", config.http.is_some()),
+            ("rate_limits", config.rate_limits.is_some()),
+            ("cors", config.cors.is_some()),
+        ];
+        if let Some((section, _)) = sections.iter().find(|(_, present)| *present) {
+            return invalid(format!("{section}: with a live file this section belongs there: move it"));
+        }
+    }
+    if live.auth.is_none() && !config.server.host.is_loopback() {
+        return invalid(format!(
+            "auth: it is missing and server.host {} can be reached from other machines: name an issuer, or write \
+             `auth: {{anonymous: allow}}` to serve everybody",
+            config.server.host
+        ));
+    }
+    Ok(())
+}
+
+impl Server {
+    fn check(&self) -> Result<(), Invalid> {
+        let Self { name, host: _, port: _, path, transport: _, stream_timeout_seconds, max_request_body_bytes } = self;
+        if name.is_empty() || name.len() > 128 || name.chars().any(char::is_control) {
+            return invalid(format!("server.name: {name:?} is not 1 to 128 printable characters"));
+        }
+        check_path("server.path", path)?;
+        let taken = |reserved: &str| path == reserved || path.starts_with(&format!("{reserved}/"));
+        if let Some(reserved) = RESERVED.iter().find(|reserved| taken(reserved)) {
+            return invalid(format!("server.path: {path} is under {reserved}, which is taken: write another, as /mcp"));
+        }
+        positive("server.stream_timeout_seconds", *stream_timeout_seconds)?;
+        positive("server.max_request_body_bytes", *max_request_body_bytes)
+    }
+}
+
+impl Metrics {
+    fn check(&self, server: &Server) -> Result<(), Invalid> {
+        let Self { enabled: _, port, path } = self;
+        check_path("metrics.path", path)?;
+        if ["/", "/livez", "/readyz", "/server"].contains(&path.as_str()) {
+            return invalid(format!("metrics.path: {path} is taken: write another, as /metrics"));
+        }
+        // Port 0 asks the system for any free port.
+        if *port == server.port && *port != 0 {
+            return invalid(format!("metrics.port: {port} is server.port too: write another, as 9090"));
+        }
+        Ok(())
+    }
+}
+
+impl Backend {
+    fn check(&self) -> Result<(), Invalid> {
+        match self {
+            Self::Builtin(_) => Ok(()),
+            Self::Container(container) if !matches!(container.url.scheme(), "http" | "https") => invalid(format!(
+                "backend.container.url: the scheme {} is neither http nor https: write http://127.0.0.1:8000/mcp",
+                container.url.scheme()
+            )),
+            Self::Container(container) if !container.url.has_host() => {
+                invalid("backend.container.url: it has no host: write http://127.0.0.1:8000/mcp")
+            }
+            Self::Container(_) => Ok(()),
+        }
+    }
+}
+
+impl Redis {
+    fn check(&self) -> Result<(), Invalid> {
+        let Self { url, url_file, max_connections, socket_timeout, key_prefix: _ } = self;
+        match (url, url_file) {
+            (Some(_), Some(_)) => return invalid("redis: `url` and `url_file` are both given: remove one"),
+            (None, None) => return invalid("redis: neither `url` nor `url_file` is given: write one"),
+            // The URL is not shown: it may hold a password.
+            (Some(url), None) if !(url.starts_with("redis://") || url.starts_with("rediss://")) => {
+                return invalid("redis.url: it begins with neither redis:// nor rediss://");
+            }
+            (Some(_), None) | (None, Some(_)) => {}
+        }
+        positive("redis.max_connections", *max_connections)?;
+        positive("redis.socket_timeout", *socket_timeout)
+    }
+}
+
+impl Sessions {
+    fn check(&self, redis: bool) -> Result<(), Invalid> {
+        let Self { store, idle_timeout_seconds, max } = self;
+        if *store == Some(SessionStore::Redis) && !redis {
+            return invalid("sessions.store: redis needs the section `redis`: add it, or write memory");
+        }
+        positive("sessions.idle_timeout_seconds", *idle_timeout_seconds)?;
+        max.map_or(Ok(()), |max| positive("sessions.max", max))
+    }
+}
+
+impl Logging {
+    fn check(&self) -> Result<(), Invalid> {
+        for (index, handler) in self.handlers.iter().enumerate() {
+            match handler {
+                Handler::File { filename } if filename.as_os_str().is_empty() => {
+                    return invalid(format!("logging.handlers[{index}].filename: it is empty: write a path"));
+                }
+                Handler::File { .. } | Handler::Console {} => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drain {
+    fn check(&self) -> Result<(), Invalid> {
+        let Self { grace_seconds, timeout_seconds } = self;
+        for (field, value) in [("grace_seconds", grace_seconds), ("timeout_seconds", timeout_seconds)] {
+            if *value > 86_400 {
+                return invalid(format!("drain.{field}: {value} is more than a day"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Auth {
+    fn check(&self) -> Result<(), Invalid> {
+        let Self { anonymous, issuer_url, issuers, resource_server_url, required_scopes, token_cache_ttl: _ } = self;
+        if issuer_url.is_some() && !issuers.is_empty() {
+            return invalid(
+                "auth: `issuer_url` and `issuers` are both given: `issuer_url` is short for one issuer; remove one",
+            );
+        }
+        let urls: Vec<(String, &str)> = match issuer_url {
+            Some(url) => vec![("auth.issuer_url".to_owned(), url)],
+            None => {
+                issuers.iter().enumerate().map(|(n, it)| (format!("auth.issuers[{n}].url"), it.url.as_str())).collect()
+            }
+        };
+        if urls.is_empty() && *anonymous == Anonymous::Deny {
+            return invalid(
+                "auth: no issuer is named: write issuer_url, or `anonymous: allow` to serve everybody without a token",
+            );
+        }
+        for (index, (field, url)) in urls.iter().enumerate() {
+            check_http_url(field, url)?;
+            if urls[..index].iter().any(|(_, earlier)| earlier == url) {
+                return invalid(format!("{field}: {url} is named twice: remove one"));
+            }
+        }
+        for (index, issuer) in issuers.iter().enumerate() {
+            for (field, url) in [("server_url", &issuer.server_url), ("jwks_url", &issuer.jwks_url)] {
+                if let Some(url) = url {
+                    check_http_url(&format!("auth.issuers[{index}].{field}"), url.as_str())?;
+                }
+            }
+        }
+        if let Some(url) = resource_server_url {
+            check_http_url("auth.resource_server_url", url.as_str())?;
+        }
+        // RFC 6749 §3.3: a scope is a token without spaces, quotes and backslashes.
+        let bad =
+            |scope: &&String| scope.is_empty() || !scope.bytes().all(|b| matches!(b, 0x21 | 0x23..=0x5b | 0x5d..=0x7e));
+        if let Some(scope) = required_scopes.iter().find(bad) {
+            return invalid(format!("auth.required_scopes: {scope:?} is no scope: write one a line, without spaces"));
+        }
+        Ok(())
+    }
+}
+
+impl RateLimits {
+    fn check(&self) -> Result<(), Invalid> {
+        let Self { per_client: PerClient { requests: _, per_seconds, burst, count: _ } } = self;
+        positive("rate_limits.per_client.per_seconds", *per_seconds)?;
+        burst.map_or(Ok(()), |burst| positive("rate_limits.per_client.burst", burst))
+    }
+}
+
+impl Cors {
+    fn check(&self) -> Result<(), Invalid> {
+        let Self { allowed_origins, allowed_methods, expose_headers, max_age: _ } = self;
+        for (index, origin) in allowed_origins.iter().enumerate() {
+            if origin != "*" && origin != "null" && !is_origin(origin) {
+                return invalid(format!(
+                    "cors.allowed_origins[{index}]: {origin:?} is no origin: write scheme://host[:port], as in https://claude.ai"
+                ));
+            }
+        }
+        for (field, tokens) in [("allowed_methods", allowed_methods), ("expose_headers", expose_headers)] {
+            if let Some(token) = tokens.iter().find(|token| !is_token(token)) {
+                return invalid(format!("cors.{field}: {token:?} cannot stand in a header"));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn check_path(field: &str, path: &str) -> Result<(), Invalid> {
+    if !path.starts_with('/') {
+        return invalid(format!("{field}: {path:?} does not begin with a slash: write /{path}"));
+    }
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"/-._~".contains(&b);
+    if !path.bytes().all(plain) || path.contains("//") || path.split('/').any(|part| part == "." || part == "..") {
+        return invalid(format!(
+            "{field}: {path:?} is no plain path: use letters, digits, and - . _ ~ between slashes"
+        ));
+    }
+    if path.len() > 1 && path.ends_with('/') {
+        return invalid(format!("{field}: {path:?} ends with a slash: leave it out; both forms are served"));
+    }
+    Ok(())
+}
+
+fn check_http_url(field: &str, text: &str) -> Result<(), Invalid> {
+    let wrong = |why: &str| invalid(format!("{field}: {why}: write a URL like https://auth.example.com"));
+    match url::Url::parse(text) {
+        Err(error) => wrong(&error.to_string()),
+        Ok(url) if !matches!(url.scheme(), "http" | "https") => wrong("it is neither http nor https"),
+        Ok(url) if !url.username().is_empty() || url.password().is_some() => wrong("it has a user or password"),
+        Ok(url) if url.fragment().is_some() => wrong("it has a fragment"),
+        Ok(_) => Ok(()),
+    }
+}
+
+fn is_origin(text: &str) -> bool {
+    // Browsers send the origin in lower case, without the default port and without a slash.
+    url::Url::parse(text).is_ok_and(|url| url.origin().ascii_serialization() == text)
+}
+
+fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+}
+
+fn positive(field: &str, value: u32) -> Result<(), Invalid> {
+    if value == 0 { invalid(format!("{field}: 0 is too few: write 1 or more")) } else { Ok(()) }
+}
+
+fn invalid<T>(message: impl Into<String>) -> Result<T, Invalid> {
+    Err(Invalid(message.into()))
+}

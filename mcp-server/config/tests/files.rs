@@ -1,0 +1,152 @@
+//! Files that are accepted, and the words with which others are refused.
+#![allow(clippy::unwrap_used)]
+
+use std::fmt::Write as _;
+
+use mcp_server_config::{
+    Anonymous, Backend, Config, Handler, Invalid, Live, LogLevel, check_together, digest, parse_boot, parse_live,
+};
+
+#[test]
+fn the_documents_example_is_accepted() {
+    let config = parse_boot(include_str!("fixtures/document.yaml")).unwrap();
+
+    assert_eq!(config.server.name, "my-mcp-server");
+    assert_eq!(config.logging.handlers.len(), 2);
+    assert!(matches!(&config.logging.handlers[1], Handler::File { filename } if filename.ends_with("mcp-server.log")));
+    let live = config.live();
+    assert_eq!(live.auth.as_ref().unwrap().issuer_url.as_deref(), Some("https://auth.example.com"));
+    assert_eq!(live.cors.allowed_methods, ["GET", "POST"]);
+    assert_eq!(live.log_level, Some(LogLevel::Info));
+    check_together(&config, &live, false).unwrap();
+}
+
+#[test]
+fn nothing_at_all_is_the_builtin_backend_at_loopback() {
+    for text in ["", "\n# only a comment\n", "{}"] {
+        let config = parse_boot(text).unwrap();
+        assert_eq!(config, Config::default());
+        assert!(matches!(config.backend, Backend::Builtin(_)));
+        check_together(&config, &config.live(), false).unwrap();
+    }
+}
+
+#[test]
+fn refused_boot_files_are_explained() {
+    let files = [
+        ("typo", "server:\n  name: a\n  prot: 80\n"),
+        ("typo of a section", "sever: {}\n"),
+        ("unknown key", "server:\n  colour: blue\n"),
+        ("database", "server: {}\ndatabase:\n  url: postgresql://user:pass@localhost/mcp\n"),
+        ("transport", "server:\n  transport: sse\n"),
+        ("level", "logging:\n  level: VERBOSE\n"),
+        ("backend", "backend:\n  contianer: {url: 'http://127.0.0.1:1/mcp'}\n"),
+        ("backend without url", "backend:\n  container: {}\n"),
+        ("backend scheme", "backend:\n  container: {url: 'ftp://127.0.0.1/mcp'}\n"),
+        ("handler", "logging:\n  handlers: [{type: syslog}]\n"),
+        ("type", "server:\n  port: eighty\n"),
+        ("port too large", "server:\n  port: 80000\n"),
+        ("host", "server:\n  host: localhost\n"),
+        ("syntax", "server: [\n"),
+        ("duplicate", "server: {}\nserver: {}\n"),
+        ("newer format", "formatVersion: 2\nserver: {shape: round}\n"),
+        ("path without slash", "server: {path: mcp}\n"),
+        ("path with slash at the end", "server: {path: /mcp/}\n"),
+        ("path with a template", "server: {path: '/{mcp}'}\n"),
+        ("path taken", "server: {path: /health}\n"),
+        ("path under well-known", "server: {path: /.well-known/mcp}\n"),
+        ("ports collide", "server: {port: 9090}\n"),
+        ("metrics path taken", "metrics: {path: /readyz}\n"),
+        ("redis twice", "redis: {url: 'redis://:secret@r', url_file: /f}\n"),
+        ("redis without url", "redis: {}\n"),
+        ("redis scheme", "redis: {url: 'http://:secret@r'}\n"),
+        ("redis store without redis", "sessions: {store: redis}\n"),
+        ("issuer twice", "auth: {issuer_url: 'https://a', issuers: [{url: 'https://b'}]}\n"),
+        ("same issuer twice", "auth: {issuers: [{url: 'https://a'}, {url: 'https://a'}]}\n"),
+        ("no issuer", "auth: {required_scopes: [read]}\n"),
+        ("issuer no URL", "auth: {issuer_url: auth.example.com}\n"),
+        ("issuer with password", "auth: {issuer_url: 'https://user:secret@auth.example.com'}\n"),
+        ("scope with space", "auth: {issuer_url: 'https://a', required_scopes: ['user read']}\n"),
+        ("public URL with path", "http: {public_urls: ['https://mcp.example.com/mcp']}\n"),
+        ("public URL with password", "http: {public_urls: ['https://user:secret@mcp.example.com']}\n"),
+        ("proxy", "http: {trusted_proxies: [10.0.0.300/8]}\n"),
+        ("period", "rate_limits: {per_client: {per_seconds: 0}}\n"),
+        ("origin with slash", "cors: {allowed_origins: ['https://claude.ai/']}\n"),
+        ("method", "cors: {allowed_methods: ['GET POST']}\n"),
+        ("drain", "drain: {timeout_seconds: 100000}\n"),
+    ];
+
+    let mut messages = String::new();
+    for (name, text) in files {
+        let Invalid(message) = parse_boot(text).expect_err(name);
+        assert!(!message.contains("secret") && !message.contains("user:"), "{name}: {message}");
+        writeln!(messages, "{name}: {message}").unwrap();
+    }
+    insta::assert_snapshot!(messages);
+}
+
+#[test]
+fn a_live_file_with_unknown_keys_is_used_without_them() {
+    let text = "
+formatVersion: 1
+auth:
+  anonymous: deny
+  issuers:
+    - url: https://auth.example.com
+      colour: blue
+tracing: {sample: 1}
+rate_limits: {per_client: {requests: 7, per_seconds: 60, count: failures, shape: round}}
+";
+    let (live, unknown) = parse_live(text).unwrap();
+
+    let paths: Vec<_> = unknown.iter().map(|key| key.0.as_str()).collect();
+    assert_eq!(paths, ["auth.issuers[0].colour", "rate_limits.per_client.shape", "tracing"]);
+    assert_eq!(live.rate_limits.per_client.requests, 7);
+    assert_eq!(live.auth.unwrap().issuers[0].url, "https://auth.example.com");
+}
+
+#[test]
+fn a_live_file_is_checked_like_a_boot_file() {
+    let Invalid(message) = parse_live("formatVersion: 1\nauth: {anonymous: deny}\nextra: 1\n").unwrap_err();
+    assert!(message.contains("no issuer is named"), "{message}");
+    let Invalid(message) = parse_live("formatVersion: 7\n").unwrap_err();
+    assert!(message.contains("formatVersion: 7"), "{message}");
+    let Invalid(message) = parse_live("formatVersion: 1\nlog_level: LOUD\n").unwrap_err();
+    assert!(message.starts_with("line 2: unknown value `LOUD`"), "{message}");
+}
+
+#[test]
+fn an_open_address_needs_a_word_about_authentication() {
+    let config = parse_boot("server: {host: 0.0.0.0}\n").unwrap();
+    let Invalid(message) = check_together(&config, &config.live(), false).unwrap_err();
+    assert!(message.contains("`auth: {anonymous: allow}`"), "{message}");
+
+    let config = parse_boot("server: {host: 0.0.0.0}\nauth: {anonymous: allow}\n").unwrap();
+    check_together(&config, &config.live(), false).unwrap();
+    assert_eq!(config.auth.unwrap().anonymous, Anonymous::Allow);
+}
+
+#[test]
+fn live_sections_in_the_boot_file_are_refused_beside_a_live_file() {
+    for section in ["auth: {anonymous: allow}", "http: {}", "rate_limits: {}", "cors: {}"] {
+        let config = parse_boot(section).unwrap();
+        let Invalid(message) = check_together(&config, &Live::default(), true).unwrap_err();
+        assert!(message.starts_with(section.split(':').next().unwrap()), "{message}");
+    }
+}
+
+#[test]
+fn the_digest_names_the_bytes() {
+    assert_eq!(digest(""), "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+    assert_ne!(digest("a: 1"), digest("a: 1\n"));
+}
+
+#[test]
+fn the_schema_knows_every_section() {
+    let schema = mcp_server_config::schema();
+    let sections: Vec<_> = schema["properties"].as_object().unwrap().keys().map(String::as_str).collect();
+    for section in ["server", "backend", "redis", "sessions", "metrics", "logging", "drain", "keys", "auth", "cors"] {
+        assert!(sections.contains(&section), "{section}");
+    }
+    assert_eq!(schema["additionalProperties"], false);
+}
