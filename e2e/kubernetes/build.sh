@@ -197,6 +197,7 @@ build() {
     mv "$work/out" "$folder"
     chmod -R u+w "$work" && rm -rf "$work"
     say "done in $((SECONDS - started)) s"
+    built=yes
   fi
   link_current "$folder"
   echo "$tool=$folder"
@@ -223,7 +224,7 @@ tidy() {
 }
 
 main() {
-  local tools=() argument position=0
+  local tools=() argument position=0 built=
   for argument in "$@"; do
     case $argument in
       api-level) tools+=("${api_level[@]}") ;;
@@ -237,14 +238,14 @@ main() {
 
   mkdir -p "$bin/current"
   exec 9>"$bin/.lock"
-  flock -n 9 || { say "another build is running; waiting for it"; flock 9; }
+  flock -w 2 9 || { say "another build is running; waiting for it"; flock 9; }
   rm -rf "$bin"/.building-* # of a build that was interrupted: the lock is ours, so nobody is building
 
   [[ " $* " == *" node-level "* ]] && install_packages
   for tool in "${tools[@]}"; do
     build "$tool" "$((position += 1))/${#tools[@]}"
   done
-  say "tools: $bin/current (put it on your PATH for kubectl and helm)"
+  [ -z "$built" ] || say "kubectl, helm and the others are linked in $bin/current: put it on your PATH"
 }
 
 main "$@"

@@ -19,6 +19,7 @@ use anyhow::{Context, Result, bail};
 pub use self::layout::Layout;
 use self::state::State;
 use super::kubectl;
+use super::processes::Process;
 use super::tools::{Level, Tools};
 
 /// A native cluster that runs.
@@ -36,20 +37,23 @@ impl Native {
         must_be_root()?;
         let tools = Tools::ready(level)?;
         let root = data_folder();
-        let _lock = lock(&root)?;
+        let _lock = lock(&root, name)?;
 
         let known = State::read(&root, name);
         if let Some(state) = &known {
             let cluster = Self { layout: Layout::of(&root, name, state.number)?, tools: tools.clone() };
             if cluster.is_healthy(state, level) {
+                cluster.refresh_addons(level)?;
                 return Ok(cluster);
             }
             eprintln!("cluster {name} is not whole or out of date: starting it anew");
         }
-        let number = known.as_ref().map_or_else(|| free_number(&root), |state| Ok(state.number))?;
-        let cluster = Self { layout: Layout::of(&root, name, number)?, tools };
-        teardown::remove(&cluster.layout, known.as_ref())?;
-        cluster.start(level)?;
+        if let Some(state) = &known {
+            teardown::remove(&Layout::of(&root, name, state.number)?, Some(state))?;
+        }
+        let (layout, record) = claim(&root, name, level, &tools)?;
+        let cluster = Self { layout, tools };
+        cluster.start(level, record)?;
         Ok(cluster)
     }
 
@@ -70,7 +74,7 @@ impl Native {
             return Ok(());
         }
         must_be_root()?;
-        let _lock = lock(&root)?;
+        let _lock = lock(&root, name)?;
         let state = State::read(&root, name);
         let number = state.as_ref().map_or(0, |state| state.number);
         teardown::remove(&Layout::of(&root, name, number)?, state.as_ref())
@@ -114,12 +118,19 @@ impl Native {
             .is_ok()
     }
 
+    /// What runs as pods may have been changed or deleted, or be from an older checkout.
+    fn refresh_addons(&self, level: Level) -> Result<()> {
+        if level == Level::Node {
+            addons::apply(&self.layout, &self.tools)?;
+            addons::wait_until_ready(&self.layout, &self.tools)?;
+        }
+        Ok(())
+    }
+
     /// The order is that of need; what takes long and needs nothing, the images, overlaps with the API server's start.
-    fn start(&self, level: Level) -> Result<()> {
+    fn start(&self, level: Level, mut record: Record) -> Result<()> {
         let (layout, tools) = (&self.layout, &self.tools);
         let control_plane = layout.control_plane();
-        fs::create_dir_all(&layout.folder).with_context(|| format!("create {}", layout.folder.display()))?;
-        let mut record = Record::new(layout, tools, level)?;
 
         network::create(layout)?;
         let authority = control_plane.prepare()?;
@@ -137,47 +148,52 @@ impl Native {
             record.add(control_plane.start_scheduler(tools)?)?;
             record.add(node::start_kubelet(layout, tools)?)?;
             record.add(node::start_kube_proxy(layout, tools)?)?;
-            addons::apply(layout, tools)?;
             node::wait_until_ready(layout, tools, record.processes())?;
-            addons::wait_until_ready(layout, tools)?;
+            self.refresh_addons(level)?;
         }
         record.complete()
     }
 }
 
 /// The record on disk, written after every start.
-struct Record<'a> {
-    layout: &'a Layout,
+struct Record {
+    layout: Layout,
     state: State,
 }
 
-impl<'a> Record<'a> {
-    fn new(layout: &'a Layout, tools: &Tools, level: Level) -> Result<Self> {
-        let state = State {
-            name: layout.name.clone(),
-            number: layout.number,
-            level,
-            tools: tools.fingerprint(),
-            processes: Vec::new(),
-            complete: false,
-        };
-        state.write(layout)?;
-        Ok(Self { layout, state })
-    }
-
-    fn add(&mut self, process: super::processes::Process) -> Result<()> {
+impl Record {
+    fn add(&mut self, process: Process) -> Result<()> {
         self.state.processes.push(process);
-        self.state.write(self.layout)
+        self.state.write(&self.layout)
     }
 
-    fn processes(&self) -> &[super::processes::Process] {
+    fn processes(&self) -> &[Process] {
         &self.state.processes
     }
 
     fn complete(mut self) -> Result<()> {
         self.state.complete = true;
-        self.state.write(self.layout)
+        self.state.write(&self.layout)
     }
+}
+
+/// Takes a number for a new cluster and writes it down at once, so that a cluster started at the same time takes another.
+fn claim(root: &Path, name: &str, level: Level, tools: &Tools) -> Result<(Layout, Record)> {
+    let _lock = lock(root, "numbers")?;
+    let layout = Layout::of(root, name, free_number(root)?)?;
+    // What a cluster without a readable record has left under our names would be in the way.
+    teardown::remove(&layout, None)?;
+    fs::create_dir_all(&layout.folder).with_context(|| format!("create {}", layout.folder.display()))?;
+    let state = State {
+        name: name.to_owned(),
+        number: layout.number,
+        level,
+        tools: tools.fingerprint(),
+        processes: Vec::new(),
+        complete: false,
+    };
+    state.write(&layout)?;
+    Ok((layout.clone(), Record { layout, state }))
 }
 
 /// Where clusters live: `MCP_E2E_DATA`, or a folder that survives the terminal but is nobody's home.
@@ -185,10 +201,10 @@ fn data_folder() -> PathBuf {
     std::env::var_os("MCP_E2E_DATA").map_or_else(|| PathBuf::from("/var/lib/mcp-operator-e2e"), PathBuf::from)
 }
 
-/// Two starts at once would take the same number and the same processes.
-fn lock(root: &Path) -> Result<File> {
+/// Holds the lock `what` until the value is dropped. Two starts of one cluster would take each other's processes.
+fn lock(root: &Path, what: &str) -> Result<File> {
     fs::create_dir_all(root).with_context(|| format!("create {}", root.display()))?;
-    let path = root.join(".lock");
+    let path = root.join(format!(".{what}.lock"));
     let file = File::create(&path).with_context(|| format!("create {}", path.display()))?;
     file.lock().with_context(|| format!("lock {}", path.display()))?;
     Ok(file)

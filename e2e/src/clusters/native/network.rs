@@ -33,12 +33,10 @@ pub fn create(layout: &Layout) -> Result<()> {
 /// Removes the namespace and with it the link, its routes and the iptables rules inside. Fine when there is none.
 pub fn remove(layout: &Layout) -> Result<()> {
     if exists(layout) {
+        // The link by its end inside: by number alone it could be another cluster's, when our record was lost. It would
+        // also go by itself, but only some time after the namespace.
+        let _ = ip(&["-n", &layout.namespace(), "link", "delete", &layout.node_link()]);
         ip(&["netns", "delete", &layout.namespace()])?;
-    }
-    // The namespace's end goes when the last process in it has gone; do not wait for that.
-    if Path::new("/sys/class/net").join(layout.host_link()).exists() {
-        // It may go by itself between the check and the command.
-        let _ = ip(&["link", "delete", &layout.host_link()]);
     }
     // `ip netns add` mounts its folder on itself and never unmounts it.
     let folder = Path::new("/run/netns");

@@ -4,7 +4,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
@@ -21,7 +20,8 @@ pub fn remove(layout: &Layout, state: Option<&State>) -> Result<()> {
     processes::kill(&agents)?;
     processes::kill(&shims(layout))?;
     processes::kill(&cgroups::processes(layout))?;
-    processes::stop(started, Duration::from_secs(5))?;
+    // Not asked but killed: nothing of them is kept, and the API server takes many seconds to say goodbye.
+    processes::kill(started)?;
 
     forget_shim_sockets(layout);
     unmount(&layout.folder)?;
