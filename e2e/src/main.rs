@@ -1,4 +1,4 @@
-//! `e2e`: brings clusters up and down, and images into them.
+//! `e2e`: brings clusters up and down and images into them, and shows the product on one.
 
 use std::path::PathBuf;
 
@@ -7,6 +7,9 @@ use clap::{Parser, Subcommand};
 use e2e::clusters::images::dockerfile;
 use e2e::clusters::native::Native;
 use e2e::clusters::{Cluster, Level};
+use e2e::demo;
+use e2e::product::build;
+use e2e::product::images::{self, Images};
 
 /// Clusters for tests and demos. MCP_E2E_CLUSTER chooses the provider: native, kind or existing.
 #[derive(Parser)]
@@ -28,6 +31,16 @@ enum Action {
     },
     /// End a cluster and everything that it made
     Down {
+        #[command(flatten)]
+        cluster: Name,
+    },
+    /// Show the product on a cluster, from nothing to a tool call through the ingress; leaves everything running
+    Demo {
+        #[command(flatten)]
+        cluster: Name,
+    },
+    /// Build the product's and the tests' images and load them into a cluster; prints their names
+    TestImages {
         #[command(flatten)]
         cluster: Name,
     },
@@ -75,6 +88,17 @@ fn main() -> Result<()> {
     match Arguments::parse().command {
         Action::Up { cluster, level } => println!("{}", Cluster::up(&cluster.name, level)?.kubeconfig().display()),
         Action::Down { cluster } => Cluster::down(&cluster.name)?,
+        Action::Demo { cluster } => {
+            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+            runtime.block_on(demo::run(&cluster.name))?;
+        }
+        Action::TestImages { cluster } => {
+            build::binaries()?;
+            let cluster = Cluster::attach(&cluster.name)?;
+            let Images { operator, server, issuer, redis } = images::load(&cluster)?;
+            let everything = images::load_everything(&cluster)?;
+            [operator, server, issuer, redis, everything].iter().for_each(|image| println!("{image}"));
+        }
         Action::Status => Native::status().iter().for_each(|line| println!("{line}")),
         Action::Kubeconfig { cluster } => println!("{}", Cluster::attach(&cluster.name)?.kubeconfig().display()),
         Action::LoadImage { archive, cluster } => Cluster::attach(&cluster.name)?.load_image(&archive)?,

@@ -123,13 +123,7 @@ impl Endpoint {
         timeout(ANSWER, exchange).await.with_context(|| format!("{what}: no answer"))?.context(what)
     }
 
-    fn request(
-        &self,
-        method: Method,
-        path: &str,
-        headers: HeaderMap,
-        body: &[u8],
-    ) -> Result<Request<Full<Bytes>>> {
+    fn request(&self, method: Method, path: &str, headers: HeaderMap, body: &[u8]) -> Result<Request<Full<Bytes>>> {
         // HTTP/1.1 names the host in a header, HTTP/2 in the URL.
         let mut request = match self.version {
             Version::Http1 => Request::builder().uri(path).header(http::header::HOST, &self.host),

@@ -12,6 +12,7 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
 
 use super::token::Credentials;
+use crate::product::npm;
 
 /// How the SDK client is started.
 #[derive(Clone, Debug)]
@@ -26,22 +27,7 @@ fn folder() -> PathBuf {
 
 /// Installs the client's packages unless they are there.
 pub async fn install() -> Result<()> {
-    let lock = folder().join("package-lock.json");
-    let stamp = folder().join("node_modules/.installed");
-    let wanted = std::fs::read(&lock).with_context(|| format!("read {}", lock.display()))?;
-    if std::fs::read(&stamp).is_ok_and(|installed| installed == wanted) {
-        return Ok(());
-    }
-    let output = Command::new("npm")
-        .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"])
-        .current_dir(folder())
-        .output()
-        .await
-        .context("run npm: is Node.js 20 or newer installed?")?;
-    if !output.status.success() {
-        bail!("npm ci in {}: {}", folder().display(), String::from_utf8_lossy(&output.stderr).trim());
-    }
-    std::fs::write(&stamp, wanted).with_context(|| format!("write {}", stamp.display()))
+    tokio::task::spawn_blocking(|| npm::install(&folder())).await?.map(drop)
 }
 
 impl Sdk {

@@ -17,15 +17,15 @@ pub struct Credentials {
 
 /// Asks for a token (RFC 6749 client credentials, RFC 8707 resource).
 pub async fn fetch(issuer: &Endpoint, who: &Credentials, scope: &str, resource: &str) -> Result<String> {
-    let mut form = url::form_urlencoded::Serializer::new(String::new());
-    form.append_pair("grant_type", "client_credentials")
+    let form = url::form_urlencoded::Serializer::new(String::new())
+        .append_pair("grant_type", "client_credentials")
         .append_pair("client_id", &who.id)
         .append_pair("client_secret", &who.secret)
         .append_pair("scope", scope)
-        .append_pair("resource", resource);
-    let headers =
-        HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"))]);
-    let answer = issuer.send(Method::POST, "/token", headers, form.finish().as_bytes()).await?;
+        .append_pair("resource", resource)
+        .finish();
+    let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"))]);
+    let answer = issuer.send(Method::POST, "/token", headers, form.as_bytes()).await?;
     let answer = answer.expect(StatusCode::OK).context("ask the issuer for a token")?.json()?;
     Ok(answer["access_token"].as_str().context("the issuer's answer has no access_token")?.to_owned())
 }

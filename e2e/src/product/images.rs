@@ -1,7 +1,6 @@
 //! The images that demo and cases run, under tags made from their contents: a changed image has another name, so that
 //! Kubernetes rolls to it, and an unchanged one is neither packed nor loaded again.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -23,19 +22,16 @@ pub struct Images {
     pub issuer: String,
     /// redis.
     pub redis: String,
-    /// Bytes of each archive that a node loads.
-    pub sizes: BTreeMap<&'static str, u64>,
 }
 
 /// Packs and loads the images that demo and cases share.
 pub fn load(cluster: &Cluster) -> Result<Images> {
-    let mut loader = Loader::new(cluster)?;
+    let loader = Loader::new(cluster)?;
     Ok(Images {
         operator: loader.from_dockerfile("mcp-operator", "Dockerfile.operator", &["mcp-operator"])?,
         server: loader.from_dockerfile("mcp-server", "Dockerfile.server", &["mcp-server"])?,
         issuer: loader.packed("e2e-issuer", |name| Image::of_binary(name, &build::folder().join("e2e-issuer")))?,
         redis: loader.packed("redis", |name| Image::of_installed_program(name, "redis-server"))?,
-        sizes: loader.sizes,
     })
 }
 
@@ -44,28 +40,46 @@ pub fn load_everything(cluster: &Cluster) -> Result<String> {
     let folder = repository().join("e2e/fixtures/everything");
     let modules = super::npm::install(&folder)?;
     Loader::new(cluster)?.packed("mcp-everything", |name| {
-        let mut image = Image::of_installed_program(name, "node")?.with_folder(&modules, "/app/node_modules")?;
+        let mut image = Image::of_installed_program(name, "node")?;
+        image.files.extend(files_below(&modules, Path::new("/app/node_modules"))?);
         image.entrypoint.push("/app/node_modules/@modelcontextprotocol/server-everything/dist/index.js".to_owned());
         image.entrypoint.push("streamableHttp".to_owned());
         Ok(image)
     })
 }
 
+/// The size in bytes of the archives that were packed last: what a node loads, layers compressed as in a registry.
+pub fn archived(names: &[&'static str]) -> Result<Vec<(&'static str, u64)>> {
+    let mut sizes = Vec::new();
+    for entry in fs::read_dir(archives_folder()).context("read the folder of the archives")?.flatten() {
+        let file = entry.file_name();
+        let name = names.iter().find(|name| file.to_string_lossy().starts_with(&format!("{name}-dev-")));
+        if let Some(name) = name {
+            sizes.push((*name, entry.metadata()?.len()));
+        }
+    }
+    sizes.sort();
+    Ok(sizes)
+}
+
+fn archives_folder() -> PathBuf {
+    repository().join("target/images")
+}
+
 struct Loader<'a> {
     cluster: &'a Cluster,
     archives: PathBuf,
-    sizes: BTreeMap<&'static str, u64>,
 }
 
 impl<'a> Loader<'a> {
     fn new(cluster: &'a Cluster) -> Result<Self> {
-        let archives = repository().join("target/images");
+        let archives = archives_folder();
         fs::create_dir_all(&archives).with_context(|| format!("create {}", archives.display()))?;
-        Ok(Self { cluster, archives, sizes: BTreeMap::new() })
+        Ok(Self { cluster, archives })
     }
 
     /// An image of one of our own Dockerfiles: it changes with the file and with what is copied into it.
-    fn from_dockerfile(&mut self, name: &'static str, file: &str, binaries: &[&str]) -> Result<String> {
+    fn from_dockerfile(&self, name: &'static str, file: &str, binaries: &[&str]) -> Result<String> {
         let file = repository().join(file);
         let mut inputs = vec![file.clone()];
         inputs.extend(binaries.iter().map(|binary| build::folder().join(binary)));
@@ -74,7 +88,7 @@ impl<'a> Loader<'a> {
     }
 
     /// An image that is packed by hand: it changes with its files.
-    fn packed(&mut self, name: &'static str, image: impl FnOnce(&str) -> Result<Image>) -> Result<String> {
+    fn packed(&self, name: &'static str, image: impl FnOnce(&str) -> Result<Image>) -> Result<String> {
         let mut image = image(name)?;
         let mut inputs: Vec<_> = image.files.iter().map(|(here, _)| here.clone()).collect();
         inputs.sort();
@@ -83,12 +97,7 @@ impl<'a> Loader<'a> {
         self.load(name, &reference, |archive| image.pack(archive))
     }
 
-    fn load(
-        &mut self,
-        name: &'static str,
-        reference: &str,
-        pack: impl FnOnce(&Path) -> Result<()>,
-    ) -> Result<String> {
+    fn load(&self, name: &'static str, reference: &str, pack: impl FnOnce(&Path) -> Result<()>) -> Result<String> {
         let archive = self.archives.join(format!("{}.tar", reference.replace(':', "-")));
         if !archive.exists() {
             remove_older(&self.archives, name)?;
@@ -97,12 +106,48 @@ impl<'a> Loader<'a> {
             pack(&aside).with_context(|| format!("pack {reference}"))?;
             fs::rename(&aside, &archive)?;
         }
-        self.sizes.insert(name, fs::metadata(&archive)?.len());
-        if !self.cluster.has_image(reference)? {
+        if !is_loaded(self.cluster, name, reference) {
             self.cluster.load_image(&archive).with_context(|| format!("load {reference}"))?;
+            remember(self.cluster, name, reference)?;
         }
         Ok(reference.to_owned())
     }
+}
+
+/// What was loaded is written down in the cluster itself, so that the record ends with it.
+const RECORD: [&str; 4] = ["--namespace", "kube-system", "configmap", "e2e-images"];
+
+fn is_loaded(cluster: &Cluster, name: &str, reference: &str) -> bool {
+    let path = format!("jsonpath={{.data.{name}}}");
+    let [flag, namespace, kind, record] = RECORD;
+    // No record, no image.
+    cluster.kubectl(&["get", flag, namespace, kind, record, "-o", &path]).is_ok_and(|loaded| loaded == reference)
+}
+
+fn remember(cluster: &Cluster, name: &str, reference: &str) -> Result<()> {
+    let patch = serde_json::json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": RECORD[3], "namespace": RECORD[1]},
+        "data": {name: reference},
+    });
+    // One field manager an image: applying one does not take back the others.
+    let manager = format!("--field-manager=e2e-{name}");
+    cluster.kubectl_with_input(&["apply", "--server-side", &manager, "-f", "-"], &patch.to_string()).map(drop)
+}
+
+/// All files below a folder, and where they go. Links (npm's `.bin`) are left out.
+fn files_below(folder: &Path, target: &Path) -> Result<Vec<(PathBuf, PathBuf)>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).with_context(|| format!("read {}", folder.display()))? {
+        let entry = entry?;
+        let (here, there) = (entry.path(), target.join(entry.file_name()));
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            files.extend(files_below(&here, &there)?);
+        } else if kind.is_file() {
+            files.push((here, there));
+        }
+    }
+    Ok(files)
 }
 
 /// Archives of the same image with other contents.

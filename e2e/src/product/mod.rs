@@ -8,9 +8,11 @@
 
 pub mod build;
 pub mod certificates;
+pub mod circumstances;
 pub mod fixtures;
 pub mod images;
 pub mod install;
+pub mod npm;
 
 use std::path::{Path, PathBuf};
 

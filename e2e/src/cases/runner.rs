@@ -1,0 +1,75 @@
+//! Runs cases: first those that share the stage, a few at a time, then one by one those that need it alone. What failed
+//! is shown with all that the cluster knows about it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Error, Result, anyhow};
+use futures::stream::{self, StreamExt};
+use tokio::task::{block_in_place, spawn_blocking};
+use tokio::time::timeout;
+
+use super::{ALL, Case, Context, Done, Stage};
+use crate::product::circumstances;
+
+/// Nothing that a case waits for takes that long: only a case that hangs.
+const LONGEST: Duration = Duration::from_secs(480);
+
+/// How a case ended.
+pub struct Outcome {
+    /// Its name.
+    pub name: &'static str,
+    /// How long it took.
+    pub took: Duration,
+    /// What it came to.
+    pub result: Result<Done>,
+}
+
+/// Runs the cases whose name contains `only` (all, if it is empty), `parallel` at a time.
+pub async fn run(stage: &Arc<Stage>, only: &str, parallel: usize) -> Vec<Outcome> {
+    let wanted = |case: &&Case| case.name.contains(only);
+    let shared = ALL.iter().filter(|case| !case.alone).filter(wanted);
+    let mut outcomes: Vec<_> =
+        stream::iter(shared).map(|case| run_one(stage, case)).buffer_unordered(parallel).collect().await;
+    for case in ALL.iter().filter(|case| case.alone).filter(wanted) {
+        outcomes.push(run_one(stage, case).await);
+    }
+    outcomes
+}
+
+async fn run_one(stage: &Arc<Stage>, case: &'static Case) -> Outcome {
+    let started = Instant::now();
+    let stage = stage.clone();
+    let result = spawn_blocking(move || in_a_runtime_of_its_own(&stage, case)).await;
+    let result = result.unwrap_or_else(|error| Err(anyhow!("it panicked: {error}")));
+    let took = started.elapsed();
+    let seconds = took.as_secs_f32();
+    match &result {
+        Ok(Done::Passed) => println!("  passed   {:<22} {seconds:>6.1} s", case.name),
+        Ok(Done::Skipped(why)) => println!("  skipped  {:<22} {why}", case.name),
+        Err(error) => println!("  FAILED   {:<22} {seconds:>6.1} s\n{error:?}", case.name),
+    }
+    Outcome { name: case.name, took, result }
+}
+
+/// Cases measure when things arrive, and run kubectl in between: one that blocks must not hold up another.
+fn in_a_runtime_of_its_own(stage: &Arc<Stage>, case: &Case) -> Result<Done> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(attempt(stage, case))
+}
+
+async fn attempt(stage: &Arc<Stage>, case: &Case) -> Result<Done> {
+    let context = Context::new(stage.clone(), case.name).await?;
+    let result = timeout(LONGEST, (case.run)(&context)).await;
+    match result.unwrap_or_else(|_| Err(anyhow!("it did not end within {LONGEST:?}"))) {
+        // The namespace of a failed case stays for whoever looks into it.
+        Err(error) => Err(with_circumstances(&context, error)),
+        Ok(done) => context.clean_up().map(|()| done),
+    }
+}
+
+/// The error, and what the cluster knows.
+fn with_circumstances(context: &Context, error: Error) -> Error {
+    let shown = block_in_place(|| circumstances::of_namespace(&context.stage.cluster, &context.namespace));
+    error.context(format!("namespace {} is kept{shown}", context.namespace))
+}
