@@ -4,6 +4,7 @@
 #
 #   build.sh api-level          etcd, the control plane and kubectl (one binary)
 #   build.sh node-level         those, and all that a node which runs pods needs
+#   build.sh packages           only install the Debian packages that the build and the node need
 #   build.sh TOOL…              some of: node containerd runc helm coredns traefik pause
 #   build.sh tidy               after changing a version in a go.mod
 #
@@ -149,7 +150,7 @@ install_packages() {
   for entry in "${packages[@]}"; do
     present "${entry%%:*}" || missing+=("${entry#*:}")
   done
-  [ ${#missing[@]} = 0 ] && return
+  [ ${#missing[@]} = 0 ] && return 0
   command -v apt-get >/dev/null || die "these are missing, and there is no apt-get to install them: ${missing[*]}"
   say "installing Debian packages: ${missing[*]}"
   apt-get update -qq >&2
@@ -229,12 +230,13 @@ main() {
     case $argument in
       api-level) tools+=("${api_level[@]}") ;;
       node-level) tools+=("${node_level[@]}") ;;
+      packages) install_packages; exit ;;
       tidy) tidy; exit ;;
       -*) sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
       *) version_of "$argument" >/dev/null; tools+=("$argument") ;;
     esac
   done
-  [ ${#tools[@]} -gt 0 ] || die "say what to build: api-level, node-level, or tools; --help tells more"
+  [ ${#tools[@]} -gt 0 ] || die "say what to build: api-level, node-level, packages, or tools; --help tells more"
 
   mkdir -p "$bin/current"
   exec 9>"$bin/.lock"

@@ -4,7 +4,7 @@
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
 use super::control_plane::{ControlPlane, Ports};
@@ -40,11 +40,24 @@ impl ApiLevel {
     /// Starts a control plane of its own. Blocks until it is ready.
     pub fn start_with(controllers: Controllers) -> Result<Self> {
         let tools = Tools::ready(Level::Api)?;
+        // Between being found free and being listened on, a port may be taken by somebody else.
+        let attempts = std::iter::repeat_with(|| Self::try_start(&tools, controllers));
+        let mut errors = Vec::new();
+        for attempt in attempts.take(3) {
+            match attempt {
+                Ok(level) => return Ok(level),
+                Err(error) => errors.push(format!("{error:#}")),
+            }
+        }
+        bail!("three attempts to start a control plane failed:\n{}", errors.join("\n"))
+    }
+
+    fn try_start(tools: &Tools, controllers: Controllers) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("mcp-e2e-").tempdir().context("create a temporary folder")?;
         let control_plane = control_plane(folder.path())?;
         control_plane.prepare()?;
         // From here on in `Self`, so that an error ends what was started.
-        let mut level = Self { processes: Vec::new(), control_plane, tools, _folder: folder };
+        let mut level = Self { processes: Vec::new(), control_plane, tools: tools.clone(), _folder: folder };
         level.processes = level.control_plane.start_storage_and_api(&level.tools)?;
         level.control_plane.wait_until_ready(&level.tools, &level.processes)?;
         if controllers == Controllers::All {

@@ -3,6 +3,7 @@
 //!
 //! - `KUBECONFIG`: one file.
 //! - `MCP_E2E_INGRESS_ADDRESS`: the IP address of its ingress controller; needed by cases that go through the ingress.
+//! - `MCP_E2E_INGRESS_NETWORKS`: the networks that pods see it come from, separated by commas; likewise.
 //! - `MCP_E2E_IMAGES_PUSHED=1`: says that its nodes can pull the images under test under the names that the cases use.
 //!   Without it the cases refuse to start rather than wait for pods that cannot come up.
 
@@ -39,6 +40,14 @@ impl Existing {
         let address = std::env::var("MCP_E2E_INGRESS_ADDRESS")
             .context("set MCP_E2E_INGRESS_ADDRESS to the IP address of the cluster's ingress controller")?;
         address.parse().with_context(|| format!("MCP_E2E_INGRESS_ADDRESS={address} is not an IP address"))
+    }
+
+    /// Where pods see the ingress controller's requests come from.
+    pub fn ingress_networks(&self) -> Result<Vec<String>> {
+        let networks = std::env::var("MCP_E2E_INGRESS_NETWORKS").context(
+            "set MCP_E2E_INGRESS_NETWORKS to the networks of the ingress controller's pods, like 10.0.0.0/8",
+        )?;
+        Ok(networks.split(',').map(|network| network.trim().to_owned()).collect())
     }
 
     /// Images cannot be loaded here; somebody must have pushed them.

@@ -50,6 +50,11 @@ impl Kind {
         match self.none {}
     }
 
+    /// Where pods see the ingress controller's requests come from.
+    pub fn ingress_networks(&self) -> Result<Vec<String>> {
+        match self.none {}
+    }
+
     /// A command in the node's network.
     pub fn in_node_network(&self) -> Command {
         match self.none {}

@@ -30,10 +30,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 pub use self::api_level::ApiLevel;
-pub use self::tools::Level;
 use self::existing::Existing;
 use self::kind::Kind;
 use self::native::Native;
+pub use self::tools::Level;
 
 /// Who gives the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,12 +131,22 @@ impl Cluster {
         }
     }
 
-    /// Addresses of this machine that the ingress sees as different clients, to bind a client's socket to. Only the
-    /// native cluster has more than one.
+    /// Addresses of this machine that the ingress sees as different clients, to bind a client's socket to; the first is
+    /// that of a client that binds none. Only the native cluster has them.
     pub fn client_addresses(&self) -> Vec<Ipv4Addr> {
         match self {
-            Self::Native(native) => native.layout().host_addresses().to_vec(),
+            Self::Native(native) => native.layout().client_addresses().to_vec(),
             Self::Kind(_) | Self::Existing(_) => Vec::new(),
+        }
+    }
+
+    /// The networks that pods see the ingress controller's requests come from: what to put into `trustedProxies`.
+    pub fn ingress_networks(&self) -> Result<Vec<String>> {
+        match self {
+            // It is on the node's network, and the node speaks to pods from the pods' gateway.
+            Self::Native(native) => Ok(vec![native.layout().pod_cidr()]),
+            Self::Kind(kind) => kind.ingress_networks(),
+            Self::Existing(existing) => existing.ingress_networks(),
         }
     }
 

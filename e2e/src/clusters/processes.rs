@@ -22,7 +22,13 @@ pub struct Process {
 
 impl Process {
     /// Starts `program` in a session of its own, so that it outlives us and our terminal. Its output goes to `log`.
-    pub fn spawn(name: &str, namespace: Option<&str>, program: &Path, arguments: &[String], log: &Path) -> Result<Self> {
+    pub fn spawn(
+        name: &str,
+        namespace: Option<&str>,
+        program: &Path,
+        arguments: &[String],
+        log: &Path,
+    ) -> Result<Self> {
         let output = File::create(log).with_context(|| format!("create {}", log.display()))?;
         let mut command = Command::new("setsid");
         if let Some(namespace) = namespace {

@@ -105,7 +105,8 @@ mod tests {
 
     #[test]
     fn other_sources_are_refused_with_the_rule() {
-        for line in ["COPY --from=busybox /bin/sh /sh", "COPY --from=builder /out/ /", "COPY --from=builder /src/x /x"] {
+        for line in ["COPY --from=busybox /bin/sh /sh", "COPY --from=builder /out/ /", "COPY --from=builder /src/x /x"]
+        {
             let error = copied_from_builder(line).unwrap_err().to_string();
             assert!(error.contains("/out/FILE"), "{error}");
         }

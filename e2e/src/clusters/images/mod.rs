@@ -136,7 +136,8 @@ mod tests {
 
     #[test]
     fn libraries_are_read_from_ldd() {
-        let ldd = "\tlinux-vdso.so.1 (0x1)\n\tlibm.so.6 => /lib/x/libm.so.6 (0x2)\n\t/lib64/ld-linux-x86-64.so.2 (0x3)\n";
+        let ldd =
+            "\tlinux-vdso.so.1 (0x1)\n\tlibm.so.6 => /lib/x/libm.so.6 (0x2)\n\t/lib64/ld-linux-x86-64.so.2 (0x3)\n";
         let expected = ["/lib/x/libm.so.6", "/lib64/ld-linux-x86-64.so.2"].map(PathBuf::from);
         assert_eq!(libraries(ldd), expected);
         assert_eq!(libraries("\tnot a dynamic executable\n"), Vec::<PathBuf>::new());

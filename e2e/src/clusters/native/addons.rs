@@ -58,8 +58,9 @@ pub fn wait_until_ready(layout: &Layout, tools: &Tools) -> Result<()> {
     let kubeconfig = layout.control_plane().kubeconfig();
     for (namespace, deployment) in [("kube-system", "deployment/coredns"), ("ingress", "deployment/traefik")] {
         let arguments = ["-n", namespace, "rollout", "status", deployment, "--timeout=120s"];
-        kubectl::run(&tools.kubectl()?, &kubeconfig, &arguments)
-            .with_context(|| format!("wait for {deployment} in {namespace}; logs: {}", layout.path("logs").display()))?;
+        kubectl::run(&tools.kubectl()?, &kubeconfig, &arguments).with_context(|| {
+            format!("wait for {deployment} in {namespace}; logs: {}", layout.path("logs").display())
+        })?;
     }
     Ok(())
 }

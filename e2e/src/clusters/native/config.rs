@@ -140,7 +140,8 @@ mod tests {
 
     #[test]
     fn every_path_is_below_the_clusters_folder() {
-        let rendered = [kubelet(&layout()), kube_proxy(&layout()), pod_network(&layout())].map(|v| v.to_string()).concat();
+        let rendered =
+            [kubelet(&layout()), kube_proxy(&layout()), pod_network(&layout())].map(|v| v.to_string()).concat();
         let paths = rendered.split('"').filter(|text| text.starts_with('/') && !text.starts_with("/data/demo/"));
         assert_eq!(paths.collect::<Vec<_>>(), ["/mcp-e2e-demo"], "only the cgroup is outside");
     }

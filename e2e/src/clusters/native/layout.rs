@@ -61,9 +61,15 @@ impl Layout {
         Ipv4Addr::new(10, 88, self.number, 1)
     }
 
-    /// The host's addresses on the link. Several, so that one machine can be several clients behind the ingress.
-    pub fn host_addresses(&self) -> [Ipv4Addr; 3] {
-        [254, 253, 252].map(|last| Ipv4Addr::new(10, 88, self.number, last))
+    /// The host's address on the link.
+    pub fn host_address(&self) -> Ipv4Addr {
+        Ipv4Addr::new(10, 88, self.number, 254)
+    }
+
+    /// More addresses of the host, for clients: several, so that one machine can be several clients behind the ingress,
+    /// and outside of 10.0.0.0/8, which people trust as their proxies' network.
+    pub fn client_addresses(&self) -> [Ipv4Addr; 3] {
+        [1, 2, 3].map(|last| Ipv4Addr::new(172, 30, self.number, last))
     }
 
     /// The addresses of pods.
@@ -131,7 +137,9 @@ mod tests {
     fn clusters_with_different_numbers_share_no_address() {
         let layouts = [0, 1].map(|n| Layout::of(Path::new("/data"), "demo", n).unwrap());
         let addresses = layouts.map(|l| {
-            vec![l.pod_cidr(), l.service_cidr(), l.node_address().to_string(), l.host_link(), l.dns_service().to_string()]
+            let addresses = [l.node_address(), l.host_address(), l.dns_service(), l.client_addresses()[0]];
+            let names = [l.pod_cidr(), l.service_cidr(), l.host_link()].into_iter();
+            names.chain(addresses.map(|address| address.to_string())).collect::<Vec<_>>()
         });
         assert!(addresses[0].iter().all(|address| !addresses[1].contains(address)));
     }

@@ -114,7 +114,9 @@ impl Native {
         let kubeconfig = self.layout.control_plane().kubeconfig();
         self.tools
             .kubectl()
-            .and_then(|kubectl| kubectl::run(&kubectl, &kubeconfig, &["get", "--raw", "/readyz", "--request-timeout=5s"]))
+            .and_then(|kubectl| {
+                kubectl::run(&kubectl, &kubeconfig, &["get", "--raw", "/readyz", "--request-timeout=5s"])
+            })
             .is_ok()
     }
 

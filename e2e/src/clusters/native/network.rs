@@ -14,17 +14,20 @@ pub fn create(layout: &Layout) -> Result<()> {
     let node_address = layout.node_address().to_string();
     ip(&["netns", "add", namespace])?;
     ip(&["link", "add", host, "type", "veth", "peer", "name", node, "netns", namespace])?;
-    for address in layout.host_addresses() {
-        ip(&["address", "add", &format!("{address}/24"), "dev", host])?;
+    ip(&["address", "add", &format!("{}/24", layout.host_address()), "dev", host])?;
+    for address in layout.client_addresses() {
+        ip(&["address", "add", &format!("{address}/32"), "dev", host])?;
     }
     ip(&["link", "set", host, "up"])?;
     ip(&["-n", namespace, "link", "set", "lo", "up"])?;
     ip(&["-n", namespace, "address", "add", &format!("{node_address}/24"), "dev", node])?;
     ip(&["-n", namespace, "link", "set", node, "up"])?;
     // The API server and the kubelet look for a default route to find out their own address.
-    ip(&["-n", namespace, "route", "add", "default", "via", &layout.host_addresses()[0].to_string()])?;
+    ip(&["-n", namespace, "route", "add", "default", "via", &layout.host_address().to_string()])?;
+    let client = layout.client_addresses()[0].to_string();
+    ip(&["route", "add", &format!("{node_address}/32"), "dev", host, "src", &client])?;
     for network in [layout.pod_cidr(), layout.service_cidr()] {
-        ip(&["route", "add", &network, "via", &node_address, "dev", host])?;
+        ip(&["route", "add", &network, "via", &node_address, "dev", host, "src", &client])?;
     }
     // The files below /proc/sys/net are those of the network namespace of whoever opens them.
     run(in_namespace(layout).args(["sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"]))

@@ -120,7 +120,8 @@ mod tests {
 
     #[test]
     fn mount_points_are_read_with_their_blanks() {
-        let table = "36 35 98:0 / /data/demo/a\\040b rw - ext4 /dev/x rw\n37 35 0:4 net:[1] /run/netns/x rw - nsfs n rw\n";
+        let table =
+            "36 35 98:0 / /data/demo/a\\040b rw - ext4 /dev/x rw\n37 35 0:4 net:[1] /run/netns/x rw - nsfs n rw\n";
         let points: Vec<_> = mount_points(table).collect();
         assert_eq!(points, [PathBuf::from("/data/demo/a b"), PathBuf::from("/run/netns/x")]);
     }
