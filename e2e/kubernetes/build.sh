@@ -49,6 +49,7 @@ sources_of() {
 folder_of() {
   local hash
   # The recipe is hashed too, so that changing how a tool is built builds it anew.
+  # shellcheck disable=SC2046 # sources_of is a list of words
   hash=$( (declare -f "build_$1" go_build; cd "$here" && cat $(sources_of "$1")) | sha256sum)
   echo "$bin/$1-$(version_of "$1")-${hash:0:10}"
 }
@@ -136,6 +137,7 @@ traefik_module() {
 
 # ── What must be installed: `probe:package`, a probe being a command, a file or a pkg-config module ─────────────────
 
+# shellcheck disable=SC2054 # a comma separates the places where one file may be
 packages=(
   ip:iproute2 iptables:iptables conntrack:conntrack nsenter:util-linux mount:mount
   /usr/lib/cni/bridge,/opt/cni/bin/bridge:containernetworking-plugins

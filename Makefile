@@ -1,0 +1,23 @@
+# `make demo` on a fresh Debian-like machine with Rust, Go and Node, as root, is all that it takes.
+
+.PHONY: demo down test check generate
+
+# A real Kubernetes, the operator, two servers, and a client that we did not write
+demo:
+	@cargo run --locked --quiet --package e2e -- demo
+
+# End the demo's cluster: no process, mount or network namespace stays
+down:
+	@cargo run --locked --quiet --package e2e -- down
+
+# Every test; builds what it needs
+test:
+	@.ci/test
+
+# All of .ci/run but the tests
+check:
+	@.ci/check
+
+# Write anew what is generated from code: the definition, the chart's copy and roles, tables of the documentation
+generate:
+	@UPDATE=1 cargo test --locked --quiet --package mcp-crds --test generated
