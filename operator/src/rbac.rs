@@ -1,1 +1,129 @@
-//! Every permission the operator needs, as one table.
+//! Every permission the operator needs, as one table. The chart's roles are generated from it, so a permission that is
+//! not here does not exist.
+//!
+//! There is no wildcard, and no verb on roles, on `exec`, `attach` or `portforward`: who steals the operator's token
+//! gains what is written here and nothing else.
+
+/// One rule, as in a Role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// API group; empty for the core.
+    pub group: &'static str,
+    /// Resources of the group.
+    pub resources: &'static [&'static str],
+    /// Only objects with these names. Empty: any.
+    pub names: &'static [&'static str],
+    /// What may be done.
+    pub verbs: &'static [&'static str],
+    /// What for.
+    pub why: &'static str,
+}
+
+/// Name of the Lease by which one operator of several is elected.
+pub const LEASE: &str = "mcp-operator";
+
+/// Server-side apply of an object that does not exist needs `create` beside `patch`; a new child's name is looked up by
+/// `get` first, so that somebody else's object is never taken over.
+const APPLIED: &[&str] = &["get", "list", "watch", "create", "patch", "delete"];
+const OBSERVED: &[&str] = &["list", "watch"];
+
+/// In every namespace where servers are served.
+pub const SERVED: &[Rule] = &[
+    Rule {
+        group: "mcp-operator.dev",
+        resources: &["mcpservers"],
+        names: &[],
+        verbs: OBSERVED,
+        why: "the servers; their spec is never written",
+    },
+    Rule {
+        group: "mcp-operator.dev",
+        resources: &["mcpservers/status"],
+        names: &[],
+        verbs: &["patch"],
+        why: "their conditions",
+    },
+    Rule { group: "", resources: &["serviceaccounts", "services"], names: &[], verbs: APPLIED, why: "children" },
+    Rule {
+        group: "",
+        resources: &["configmaps"],
+        names: &[],
+        verbs: &["list", "watch", "create", "patch", "delete"],
+        why: "children; the metadata of all others is watched, because servers refer to them",
+    },
+    Rule {
+        group: "",
+        resources: &["secrets"],
+        names: &[],
+        verbs: &["get", "list", "watch", "create"],
+        why: "the generated keys are created; the metadata of all others is watched, though list means read",
+    },
+    Rule { group: "apps", resources: &["deployments"], names: &[], verbs: APPLIED, why: "children" },
+    Rule {
+        group: "networking.k8s.io",
+        resources: &["ingresses", "networkpolicies"],
+        names: &[],
+        verbs: APPLIED,
+        why: "children",
+    },
+    Rule {
+        group: "",
+        resources: &["pods"],
+        names: &[],
+        verbs: OBSERVED,
+        why: "why a pod does not start, in the status",
+    },
+    Rule {
+        group: "apps",
+        resources: &["replicasets"],
+        names: &[],
+        verbs: OBSERVED,
+        why: "which boot ConfigMaps are in use, and why pods are not created",
+    },
+    Rule {
+        group: "discovery.k8s.io",
+        resources: &["endpointslices"],
+        names: &[],
+        verbs: OBSERVED,
+        why: "the addresses that are asked whether they serve",
+    },
+    Rule {
+        group: "events.k8s.io",
+        resources: &["events"],
+        names: &[],
+        verbs: &["create", "patch"],
+        why: "one event for each transition",
+    },
+];
+
+/// What is in no namespace: only where the operator serves all of them.
+pub const CLUSTER: &[Rule] = &[Rule {
+    group: "networking.k8s.io",
+    resources: &["ingressclasses"],
+    names: &[],
+    verbs: OBSERVED,
+    why: "which controller serves a route",
+}];
+
+/// In the operator's own namespace.
+pub const ELECTION: &[Rule] = &[
+    Rule {
+        group: "coordination.k8s.io",
+        resources: &["leases"],
+        names: &[],
+        verbs: &["create"],
+        why: "electing the operator that works; a name cannot restrict create",
+    },
+    Rule {
+        group: "coordination.k8s.io",
+        resources: &["leases"],
+        names: &[LEASE],
+        verbs: &["get", "update"],
+        why: "holding and handing over the election",
+    },
+];
+
+/// Every rule there is.
+pub fn rules() -> impl Iterator<Item = &'static Rule> {
+    SERVED.iter().chain(CLUSTER).chain(ELECTION)
+}

@@ -1,35 +1,51 @@
 {{- /*
-What the operator may do where it serves McpServers: operator/src/rbac.rs is the reason for each line, and a test keeps
-the two equal. There is no verb on roles, on exec, and no wildcard. `list` on secrets means read: see docs/security.md.
+Generated from operator/src/rbac.rs: UPDATE=1 cargo test -p mcp-operator --test rbac
+`list` on secrets means read: see docs/security.md.
 */ -}}
+
+{{- /* Where the operator serves McpServers. */ -}}
 {{- define "mcp-operator.rules" -}}
+# the servers; their spec is never written
 - apiGroups: [mcp-operator.dev]
   resources: [mcpservers]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
+# their conditions
 - apiGroups: [mcp-operator.dev]
   resources: [mcpservers/status]
   verbs: [patch]
+# children
 - apiGroups: [""]
-  resources: [configmaps, serviceaccounts, services]
+  resources: [serviceaccounts, services]
   verbs: [get, list, watch, create, patch, delete]
+# children; the metadata of all others is watched, because servers refer to them
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [list, watch, create, patch, delete]
+# the generated keys are created; the metadata of all others is watched, though list means read
 - apiGroups: [""]
   resources: [secrets]
-  verbs: [get, list, watch, create, patch]
-- apiGroups: [""]
-  resources: [pods]
-  verbs: [get, list, watch]
+  verbs: [get, list, watch, create]
+# children
 - apiGroups: [apps]
   resources: [deployments]
   verbs: [get, list, watch, create, patch, delete]
-- apiGroups: [apps]
-  resources: [replicasets]
-  verbs: [get, list, watch]
+# children
 - apiGroups: [networking.k8s.io]
   resources: [ingresses, networkpolicies]
   verbs: [get, list, watch, create, patch, delete]
+# why a pod does not start, in the status
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [list, watch]
+# which boot ConfigMaps are in use, and why pods are not created
+- apiGroups: [apps]
+  resources: [replicasets]
+  verbs: [list, watch]
+# the addresses that are asked whether they serve
 - apiGroups: [discovery.k8s.io]
   resources: [endpointslices]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
+# one event for each transition
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]
@@ -37,18 +53,21 @@ the two equal. There is no verb on roles, on exec, and no wildcard. `list` on se
 
 {{- /* What is not in a namespace: only where the operator serves all of them. */ -}}
 {{- define "mcp-operator.clusterRules" -}}
+# which controller serves a route
 - apiGroups: [networking.k8s.io]
   resources: [ingressclasses]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 {{- end -}}
 
-{{- /* In the operator's own namespace: electing the one that works. A name cannot restrict `create`. */ -}}
+{{- /* In the operator's own namespace. */ -}}
 {{- define "mcp-operator.leaseRules" -}}
+# electing the operator that works; a name cannot restrict create
 - apiGroups: [coordination.k8s.io]
   resources: [leases]
   verbs: [create]
+# holding and handing over the election
 - apiGroups: [coordination.k8s.io]
   resources: [leases]
   resourceNames: [mcp-operator]
-  verbs: [get, patch, update, watch]
+  verbs: [get, update]
 {{- end -}}

@@ -55,10 +55,7 @@ fn config(id: &Identity, spec: &McpServerSpec) -> Result<Config, Invalid> {
             port: number("spec.backend", ports.mcp)?,
             path: endpoint::path(spec).to_owned(),
             transport: Transport::StreamableHttp,
-            stream_timeout_seconds: number(
-                "spec.expose.streamTimeoutSeconds",
-                endpoint::stream_timeout_seconds(spec),
-            )?,
+            stream_timeout_seconds: number("spec.expose.streamTimeoutSeconds", endpoint::stream_timeout_seconds(spec))?,
             ..Server::default()
         },
         backend: backend(spec)?,

@@ -33,10 +33,7 @@ fn live(id: &Identity, spec: &McpServerSpec, settings: &Settings) -> Result<Live
     Ok(Live {
         format_version: FORMAT_VERSION,
         auth: Some(auth(spec)?),
-        http: Http {
-            public_urls: endpoint::public_urls(id, spec, settings)?,
-            trusted_proxies: trusted_proxies(spec)?,
-        },
+        http: Http { public_urls: endpoint::public_urls(id, spec, settings)?, trusted_proxies: trusted_proxies(spec)? },
         rate_limits: RateLimits { per_client: per_client(spec)? },
         cors: cors(spec)?,
         log_level: Some(log_level(spec.observability.log_level)),
@@ -174,7 +171,9 @@ fn parse_url(field: &str, text: Option<&str>) -> Result<Option<Url>, Invalid> {
     let Some(text) = text else { return Ok(None) };
     match Url::parse(text) {
         Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(Some(url)),
-        Ok(_) => Err(Invalid::new(field, format!("{text:?} is no http or https URL"), "begin with https:// and a host")),
+        Ok(_) => {
+            Err(Invalid::new(field, format!("{text:?} is no http or https URL"), "begin with https:// and a host"))
+        }
         Err(error) => Err(Invalid::new(field, format!("{text:?} is no URL ({error})"), "write an absolute URL")),
     }
 }

@@ -4,23 +4,23 @@
 //! spec + Resolved + Settings ── identity (names, labels, owner) ── one file per child ── hardening (last, every pod)
 //! ```
 
-pub mod identity;
-pub mod endpoint;
 mod checks;
 mod convert;
+pub mod endpoint;
+pub mod identity;
 mod invalid;
 mod mounts;
 mod yaml;
 // One file per child, in the order of `Children`.
-pub mod service_account;
 pub mod boot_config;
-pub mod live_config;
 pub mod keys;
+pub mod live_config;
 pub mod network_policy;
 pub mod service;
+pub mod service_account;
 // The pods: the runtime, the user's container, and last their hardening.
-pub mod deployment;
 pub mod backend;
+pub mod deployment;
 pub mod hardening;
 // The route.
 pub mod ingress;

@@ -95,11 +95,8 @@ fn ca_id(bundle: &CaBundle) -> String {
 }
 
 fn config_map(volume: &str, name: &str, item: Option<(&str, &str)>) -> Volume {
-    let source = ConfigMapVolumeSource {
-        name: name.to_owned(),
-        items: item.map(only),
-        ..ConfigMapVolumeSource::default()
-    };
+    let source =
+        ConfigMapVolumeSource { name: name.to_owned(), items: item.map(only), ..ConfigMapVolumeSource::default() };
     Volume { name: volume.to_owned(), config_map: Some(source), ..Volume::default() }
 }
 
@@ -115,7 +112,8 @@ fn secret(volume: &str, name: &str, item: Option<(&str, &str)>) -> Volume {
 
 /// A little room to write: the root file system is read-only.
 fn scratch(volume: &str) -> Volume {
-    let source = EmptyDirVolumeSource { size_limit: Some(Quantity("64Mi".to_owned())), ..EmptyDirVolumeSource::default() };
+    let source =
+        EmptyDirVolumeSource { size_limit: Some(Quantity("64Mi".to_owned())), ..EmptyDirVolumeSource::default() };
     Volume { name: volume.to_owned(), empty_dir: Some(source), ..Volume::default() }
 }
 

@@ -52,10 +52,8 @@ fn to_management(id: &Identity, spec: &McpServerSpec, settings: &Settings) -> Ne
 }
 
 fn egress(id: &Identity, spec: &McpServerSpec) -> Vec<NetworkPolicyEgressRule> {
-    let between_pods = NetworkPolicyEgressRule {
-        to: Some(vec![own_pods(id)]),
-        ports: Some(vec![tcp(Ports::of(spec).management)]),
-    };
+    let between_pods =
+        NetworkPolicyEgressRule { to: Some(vec![own_pods(id)]), ports: Some(vec![tcp(Ports::of(spec).management)]) };
     let given = &spec.network_policy.egress_to;
     let mut rules = if given.is_empty() { default_egress(spec) } else { given.clone() };
     rules.push(between_pods);
@@ -84,7 +82,8 @@ fn service_ports(spec: &McpServerSpec) -> BTreeSet<i32> {
 
 /// Where clouds hand out a node's credentials to whoever asks: 169.254.169.254 and fd00:ec2::254.
 fn anywhere_but_link_local() -> Vec<NetworkPolicyPeer> {
-    let any_pod = NetworkPolicyPeer { namespace_selector: Some(LabelSelector::default()), ..NetworkPolicyPeer::default() };
+    let any_pod =
+        NetworkPolicyPeer { namespace_selector: Some(LabelSelector::default()), ..NetworkPolicyPeer::default() };
     let block = |cidr: &str, except: &[&str]| NetworkPolicyPeer {
         ip_block: Some(IPBlock {
             cidr: cidr.to_owned(),
@@ -115,9 +114,5 @@ fn tcp(number: i32) -> NetworkPolicyPort {
 }
 
 fn port(protocol: &str, number: i32) -> NetworkPolicyPort {
-    NetworkPolicyPort {
-        protocol: Some(protocol.to_owned()),
-        port: Some(IntOrString::Int(number)),
-        end_port: None,
-    }
+    NetworkPolicyPort { protocol: Some(protocol.to_owned()), port: Some(IntOrString::Int(number)), end_port: None }
 }

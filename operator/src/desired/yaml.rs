@@ -12,7 +12,9 @@ pub(super) fn document<T: Serialize>(value: &T, id: &Identity) -> Result<String,
         Invalid::new("spec", format!("cannot be written as YAML ({error})"), "report this as a bug of mcp-operator")
     })?;
     let Identity { name, namespace, .. } = id;
-    Ok(format!("# Written by mcp-operator for McpServer {namespace}/{name}. Change that; edits here are undone.\n{body}"))
+    Ok(format!(
+        "# Written by mcp-operator for McpServer {namespace}/{name}. Change that; edits here are undone.\n{body}"
+    ))
 }
 
 /// A number of the spec in the type of the file. The schema's bounds make failures impossible for stored objects.

@@ -8,8 +8,7 @@ use super::{Annotations, Profile, Route};
 
 const PREFIX: &str = "nginx.ingress.kubernetes.io/";
 
-pub(super) const PROFILE: Profile =
-    Profile { name: "ingress-nginx", controllers: &["k8s.io/ingress-nginx"], annotate };
+pub(super) const PROFILE: Profile = Profile { name: "ingress-nginx", controllers: &["k8s.io/ingress-nginx"], annotate };
 
 fn annotate(route: &Route) -> Annotations {
     // Plain seconds: with a unit the controller ignores the value.

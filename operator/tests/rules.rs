@@ -1,0 +1,196 @@
+//! Single decisions that a golden file would hide among many lines.
+
+mod support;
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use mcp_crds::ServiceType;
+use mcp_operator::desired::{Children, Identity, Resolved, desired, endpoint};
+use mcp_server_config::{Anonymous, Config, Count, Live, SessionStore};
+use support::fixture::{Fixture, UID, server};
+use support::settings;
+
+fn children(server: &Fixture) -> Children {
+    desired(server, &Resolved::default(), &settings()).unwrap()
+}
+
+fn file(config_map: &ConfigMap) -> &str {
+    config_map.data.as_ref().unwrap().values().next().unwrap()
+}
+
+fn boot(server: &Fixture) -> Config {
+    mcp_server_config::parse_boot(file(&children(server).boot_config)).unwrap()
+}
+
+fn live(server: &Fixture) -> Live {
+    mcp_server_config::parse_live(file(&children(server).live_config)).unwrap().0
+}
+
+#[test]
+fn what_can_be_reloaded_rolls_no_pods() {
+    let before = server("demo").exposed("a.example").protected_by("https://one.example");
+    let after = before.clone().replicas(1).with(|spec| {
+        spec.observability.log_level = mcp_crds::LogLevel::Debug;
+        spec.rate_limits.per_client.requests = 7;
+        spec.auth.as_mut().unwrap().required_scopes.push("read".to_owned());
+        spec.expose.as_mut().unwrap().trusted_proxies.push("10.0.0.0/8".to_owned());
+        spec.expose.as_mut().unwrap().hosts.push("b.example".to_owned());
+    });
+    let (before, after) = (children(&before), children(&after));
+    assert_ne!(before.live_digest, after.live_digest);
+    assert_eq!(before.boot_config, after.boot_config);
+    assert_eq!(before.deployment, after.deployment);
+}
+
+#[test]
+fn what_needs_a_restart_makes_a_new_boot_file_and_rolls_the_pods() {
+    let before = children(&server("demo"));
+    let after = children(&server("demo").with(|spec| spec.disruption.drain_seconds = 31));
+    assert_ne!(before.boot_config.metadata.name, after.boot_config.metadata.name);
+    assert_ne!(before.deployment.spec.unwrap().template, after.deployment.spec.unwrap().template);
+    assert_eq!(before.live_digest, after.live_digest);
+}
+
+#[test]
+fn a_changed_environment_rolls_the_pods() {
+    let server = server("demo").container("example/server");
+    let with = |digest: Option<&str>| {
+        let refs = Resolved { env_digest: digest.map(str::to_owned), ..Resolved::default() };
+        desired(&server, &refs, &settings()).unwrap().deployment.spec.unwrap().template
+    };
+    assert_ne!(with(Some("one")), with(Some("two")));
+    assert!(with(None).metadata.unwrap().annotations.is_none());
+}
+
+#[test]
+fn pods_share_a_rate_and_round_up() {
+    let limit = |replicas: i32, requests: i32| {
+        live(&server("demo").replicas(replicas).with(|spec| spec.rate_limits.per_client.requests = requests))
+            .rate_limits
+            .per_client
+            .requests
+    };
+    assert_eq!(limit(1, 100), 100);
+    assert_eq!(limit(3, 100), 34);
+    assert_eq!(limit(1000, 1), 1, "a share is never nothing");
+    assert_eq!(limit(3, 0), 0, "off stays off");
+    assert_eq!(limit(0, 100), 100, "scaled to zero");
+}
+
+#[test]
+fn periods_are_seconds() {
+    for (per, seconds) in [("30s", 30), ("1m", 60), ("2h", 7200), ("999999h", 3_599_996_400)] {
+        let server = server("demo").with(|spec| spec.rate_limits.per_client.per = per.to_owned());
+        assert_eq!(live(&server).rate_limits.per_client.per_seconds, seconds);
+    }
+    let server = server("demo").with(|spec| spec.rate_limits.per_client.per = "1d".to_owned());
+    let refusal = desired(&server, &Resolved::default(), &settings()).unwrap_err().to_string();
+    assert!(refusal.starts_with("spec.rateLimits.perClient.per: \"1d\" is no period; write a number"), "{refusal}");
+}
+
+#[test]
+fn clients_behind_an_unknown_proxy_do_not_share_one_bucket() {
+    let inside = server("demo");
+    let behind_unknown = server("demo").exposed("a.example");
+    let behind_known =
+        behind_unknown.clone().with(|spec| spec.expose.as_mut().unwrap().trusted_proxies.push("10.0.0.0/8".to_owned()));
+    let count = |server: &Fixture| live(server).rate_limits.per_client.count;
+    assert_eq!(count(&inside), Count::Requests);
+    assert_eq!(count(&behind_unknown), Count::Failures);
+    assert_eq!(count(&behind_known), Count::Requests);
+}
+
+#[test]
+fn a_server_inside_the_cluster_serves_everybody_there_unless_it_has_issuers() {
+    assert_eq!(live(&server("demo")).auth.unwrap().anonymous, Anonymous::Allow);
+    let protected = live(&server("demo").protected_by("https://one.example")).auth.unwrap();
+    assert_eq!(protected.anonymous, Anonymous::Deny);
+    assert_eq!(protected.issuers.len(), 1);
+}
+
+#[test]
+fn the_address_is_what_a_client_types() {
+    let address = |server: &Fixture| endpoint::address(&Identity::of(server).unwrap(), &server.spec, &settings());
+    assert_eq!(address(&server("demo")), "http://demo.team-a.svc.cluster.local/mcp");
+    assert_eq!(address(&server("demo").exposed("a.example")), "http://a.example/mcp");
+    assert_eq!(address(&server("demo").exposed("a.example").with_tls("tls")), "https://a.example/mcp");
+    let root = server("demo").exposed("a.example").with(|spec| spec.expose.as_mut().unwrap().path = "/".to_owned());
+    assert_eq!(address(&root), "http://a.example/");
+}
+
+#[test]
+fn sessions_are_in_redis_where_there_is_one() {
+    let store = |server: &Fixture| boot(server).sessions.store;
+    assert_eq!(store(&server("demo")), Some(SessionStore::Memory));
+    let with_redis = server("demo").with_redis("secret", "url");
+    assert_eq!(store(&with_redis), Some(SessionStore::Redis));
+    let redis = boot(&with_redis).redis.unwrap();
+    assert_eq!(redis.url, None, "the URL has a password: it is mounted");
+    assert_eq!(redis.key_prefix, Some(format!("mcp:{UID}")), "another server's keys are never met");
+    let in_memory = with_redis.with(|spec| spec.sessions.store = Some(mcp_crds::SessionStore::Memory));
+    assert_eq!(store(&in_memory), Some(SessionStore::Memory));
+}
+
+/// Reordering or removing issuers must not give a running pod another issuer's authorities.
+#[test]
+fn the_path_of_a_bundle_does_not_depend_on_its_place() {
+    let issuers = |urls: &[&str]| {
+        let issuers: Vec<_> = urls
+            .iter()
+            .map(|url| {
+                let name = url.trim_start_matches("https://");
+                serde_json::json!({"url": url, "caBundle": {"configMapKeyRef": {"name": name, "key": "ca"}}})
+            })
+            .collect();
+        let auth = serde_json::json!({"issuers": issuers});
+        let server = server("demo").with(|spec| spec.auth = Some(serde_json::from_value(auth).unwrap()));
+        let issuers = live(&server).auth.unwrap().issuers;
+        issuers
+            .into_iter()
+            .map(|issuer| (issuer.url, issuer.ca_file.unwrap()))
+            .collect::<std::collections::BTreeMap<_, _>>()
+    };
+    let both = issuers(&["https://one", "https://two"]);
+    assert_eq!(both, issuers(&["https://two", "https://one"]));
+    assert_eq!(both["https://two"], issuers(&["https://two"])["https://two"]);
+    assert_ne!(both["https://one"], both["https://two"]);
+}
+
+#[test]
+fn management_is_not_published_by_a_load_balancer() {
+    let ports = |kind: ServiceType| {
+        let server = server("demo").with(|spec| spec.service.type_ = kind);
+        let ports = children(&server).service.spec.unwrap().ports.unwrap();
+        ports.into_iter().filter_map(|port| port.name).collect::<Vec<_>>()
+    };
+    assert_eq!(ports(ServiceType::ClusterIP), ["mcp", "management"]);
+    assert_eq!(ports(ServiceType::NodePort), ["mcp"]);
+    assert_eq!(ports(ServiceType::LoadBalancer), ["mcp"]);
+}
+
+#[test]
+fn a_policy_that_is_switched_off_must_not_exist() {
+    assert!(children(&server("demo")).network_policy.is_some());
+    let off = server("demo").with(|spec| spec.network_policy.enabled = false);
+    assert!(children(&off).network_policy.is_none());
+}
+
+#[test]
+fn the_installation_may_name_who_reaches_servers_that_name_nobody() {
+    let peer: k8s_openapi::api::networking::v1::NetworkPolicyPeer =
+        serde_json::from_value(serde_json::json!({"podSelector": {"matchLabels": {"app": "ingress"}}})).unwrap();
+    let settings = mcp_operator::settings::Settings { mcp_from: vec![peer.clone()], ..settings() };
+    let policy = desired(&server("demo"), &Resolved::default(), &settings).unwrap().network_policy.unwrap();
+    let rules = policy.spec.unwrap().ingress.unwrap();
+    let from = rules[0].from.as_ref().unwrap();
+    assert_eq!(from.len(), 2, "the operator verifies through the port");
+    assert_eq!(from[0], peer);
+}
+
+/// A server made anew with the name of a deleted one must not select its last pods.
+#[test]
+fn another_uid_is_another_selector() {
+    let first = server("demo").build();
+    let mut second = first.clone();
+    second.metadata.uid = Some("00000000-0000-0000-0000-000000000000".to_owned());
+    assert_ne!(Identity::of(&first).unwrap().selector(), Identity::of(&second).unwrap().selector());
+}
