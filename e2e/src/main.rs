@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use e2e::cases;
 use e2e::clusters::images::dockerfile;
 use e2e::clusters::native::Native;
 use e2e::clusters::{Cluster, Level};
@@ -38,6 +39,23 @@ enum Action {
     Demo {
         #[command(flatten)]
         cluster: Name,
+    },
+    /// Run the cases of the node level on a cluster, which ends with them unless one fails
+    ///
+    /// Not part of `cargo test`, which needs no root and no minutes.
+    Test {
+        /// The cluster's name; not the demo's, so that both can run side by side
+        #[arg(long, default_value = "test")]
+        name: String,
+        /// Run only the cases whose name contains this
+        #[arg(long, default_value = "")]
+        only: String,
+        /// Cases at a time. They wait more than they work
+        #[arg(long, default_value_t = 4)]
+        parallel: usize,
+        /// Leave the cluster running
+        #[arg(long)]
+        keep: bool,
     },
     /// Build the product's and the tests' images and load them into a cluster; prints their names
     TestImages {
@@ -88,9 +106,12 @@ fn main() -> Result<()> {
     match Arguments::parse().command {
         Action::Up { cluster, level } => println!("{}", Cluster::up(&cluster.name, level)?.kubeconfig().display()),
         Action::Down { cluster } => Cluster::down(&cluster.name)?,
-        Action::Demo { cluster } => {
-            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-            runtime.block_on(demo::run(&cluster.name))?;
+        Action::Demo { cluster } => runtime()?.block_on(demo::run(&cluster.name))?,
+        Action::Test { name, only, parallel, keep } => {
+            runtime()?.block_on(cases::suite(&name, &only, parallel))?;
+            if !keep {
+                Cluster::down(&name)?;
+            }
         }
         Action::TestImages { cluster } => {
             build::binaries()?;
@@ -114,4 +135,8 @@ fn main() -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
 }

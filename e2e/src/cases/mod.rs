@@ -23,7 +23,7 @@ use anyhow::Result;
 use futures::future::LocalBoxFuture;
 
 pub use context::Context;
-pub use runner::{Outcome, run};
+pub use runner::suite;
 pub use stage::Stage;
 
 /// What a case came to, if it did not fail.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Error, Result, anyhow};
+use anyhow::{Error, Result, anyhow, ensure};
 use futures::stream::{self, StreamExt};
 use tokio::task::{block_in_place, spawn_blocking};
 use tokio::time::timeout;
@@ -16,17 +16,40 @@ use crate::product::circumstances;
 const LONGEST: Duration = Duration::from_secs(480);
 
 /// How a case ended.
-pub struct Outcome {
-    /// Its name.
-    pub name: &'static str,
-    /// How long it took.
-    pub took: Duration,
-    /// What it came to.
-    pub result: Result<Done>,
+struct Outcome {
+    name: &'static str,
+    result: Result<Done>,
 }
 
-/// Runs the cases whose name contains `only` (all, if it is empty), `parallel` at a time.
-pub async fn run(stage: &Arc<Stage>, only: &str, parallel: usize) -> Vec<Outcome> {
+/// Sets the stage on the cluster `name` and runs the cases whose name contains `only` (all, if it is empty), `parallel`
+/// at a time. The cluster keeps running.
+pub async fn suite(name: &str, only: &str, parallel: usize) -> Result<()> {
+    let started = Instant::now();
+    println!("setting the stage: binaries, cluster {name}, images, operator");
+    let stage = Stage::set(name).await?;
+    println!("the stage is set after {:.0} s; running the cases", started.elapsed().as_secs_f32());
+
+    let outcomes = run(&stage, only, parallel).await;
+    ensure!(!outcomes.is_empty(), "no case has a name that contains {only:?}");
+    let count = |wanted: fn(&Result<Done>) -> bool| outcomes.iter().filter(|outcome| wanted(&outcome.result)).count();
+    println!(
+        "{} passed, {} skipped, {} failed, in {:.0} s",
+        count(|result| matches!(result, Ok(Done::Passed))),
+        count(|result| matches!(result, Ok(Done::Skipped(_)))),
+        count(Result::is_err),
+        started.elapsed().as_secs_f32()
+    );
+    let failed = outcomes.iter().filter(|outcome| outcome.result.is_err());
+    let failed: Vec<_> = failed.map(|outcome| outcome.name).collect();
+    ensure!(
+        failed.is_empty(),
+        "failed: {}. Cluster {name} is kept for whoever looks; `cargo run -p e2e -- down --name {name}` ends it",
+        failed.join(" ")
+    );
+    Ok(())
+}
+
+async fn run(stage: &Arc<Stage>, only: &str, parallel: usize) -> Vec<Outcome> {
     let wanted = |case: &&Case| case.name.contains(only);
     let shared = ALL.iter().filter(|case| !case.alone).filter(wanted);
     let mut outcomes: Vec<_> =
@@ -42,14 +65,13 @@ async fn run_one(stage: &Arc<Stage>, case: &'static Case) -> Outcome {
     let stage = stage.clone();
     let result = spawn_blocking(move || in_a_runtime_of_its_own(&stage, case)).await;
     let result = result.unwrap_or_else(|error| Err(anyhow!("it panicked: {error}")));
-    let took = started.elapsed();
-    let seconds = took.as_secs_f32();
+    let seconds = started.elapsed().as_secs_f32();
     match &result {
         Ok(Done::Passed) => println!("  passed   {:<22} {seconds:>6.1} s", case.name),
         Ok(Done::Skipped(why)) => println!("  skipped  {:<22} {why}", case.name),
         Err(error) => println!("  FAILED   {:<22} {seconds:>6.1} s\n{error:?}", case.name),
     }
-    Outcome { name: case.name, took, result }
+    Outcome { name: case.name, result }
 }
 
 /// Cases measure when things arrive, and run kubectl in between: one that blocks must not hold up another.

@@ -82,7 +82,7 @@ pub fn work_folder() -> PathBuf {
 }
 
 fn prepare(name: &str) -> Result<(Cluster, Images, certificates::Authority)> {
-    build::binaries()?;
+    build::binaries_and_tools()?;
     let cluster = Cluster::up(name, Level::Node)?;
     let images = images::load(&cluster)?;
     install::operator(&cluster, &images)?;

@@ -49,9 +49,9 @@ pub async fn run(name: &str) -> Result<()> {
 
 /// Steps 1 to 5: everything that a platform engineer does once.
 fn prepare(narrator: &mut Narrator, name: &str) -> Result<Demo> {
-    narrator.step("Compile operator, runtime and test issuer (static release binaries)");
-    narrator.command("cargo build --release --target …-linux-musl");
-    build::binaries()?;
+    narrator.step("Compile operator, runtime and test issuer, and what the cluster is made of");
+    narrator.command("cargo build --release --target …-linux-musl; e2e/kubernetes/build.sh node-level");
+    build::binaries_and_tools()?;
     npm::install(&repository().join("e2e/client"))?;
 
     narrator.step("Start a one-node Kubernetes with an ingress controller");

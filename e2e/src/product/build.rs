@@ -4,9 +4,11 @@ use std::io::{BufRead, BufReader, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 use super::repository;
+use crate::clusters::Provider;
+use crate::clusters::tools::{Level, Tools};
 
 /// What the images run. musl: they have no C library.
 const TARGET: &str = match std::env::consts::ARCH.as_bytes() {
@@ -18,6 +20,20 @@ const TARGET: &str = match std::env::consts::ARCH.as_bytes() {
 #[must_use]
 pub fn folder() -> PathBuf {
     repository().join("target").join(TARGET).join("release")
+}
+
+/// Compiles operator, runtime and issuer, and beside them what the cluster is made of: the one is Rust and the other is
+/// Go, and neither keeps all cores busy alone.
+pub fn binaries_and_tools() -> Result<()> {
+    if Provider::chosen()? != Provider::Native {
+        return binaries();
+    }
+    std::thread::scope(|scope| {
+        let tools = scope.spawn(|| Tools::ready(Level::Node));
+        let binaries = binaries();
+        let tools = tools.join().map_err(|_| anyhow!("building the cluster's tools panicked"))?;
+        binaries.and(tools.map(drop))
+    })
 }
 
 /// Compiles operator, runtime and issuer, unless they are up to date. Blocks; minutes, the first time.
