@@ -1,1 +1,137 @@
-//! Not yet written.
+//! The MCP listener: which paths there are, and the layers in front of them, in order.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::response::Response;
+use axum::routing::{any, get};
+use http::StatusCode;
+use mcp_server_config::Config;
+use tower::ServiceBuilder;
+
+use crate::drain::Drain;
+use crate::health::{self, HealthCache};
+use crate::http::authenticate::authenticate;
+use crate::http::begin::begin;
+use crate::http::{cors, headers, host, metadata, refusal};
+use crate::limits::client_limit;
+use crate::management::Readiness;
+use crate::mcp::{self, Endpoint};
+use crate::metrics::Metrics;
+use crate::settings::{LiveState, LiveStore, Loaded, SetupError};
+use crate::state::{self, State as SharedState};
+
+/// Everything that requests need, made once.
+pub struct App {
+    /// What needs a restart.
+    pub config: Config,
+    /// What does not.
+    pub live: LiveStore,
+    /// What answers `server.path`.
+    pub endpoint: Arc<Endpoint>,
+    /// What outlives requests.
+    pub state: Arc<SharedState>,
+    /// All metrics.
+    pub metrics: Arc<Metrics>,
+    /// Where the process is on its way out.
+    pub drain: Drain,
+    /// The last answer of `/health`.
+    pub health: HealthCache,
+    /// Whether we have been ready.
+    pub readiness: Readiness,
+}
+
+/// Why the runtime cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The live configuration cannot be used.
+    #[error(transparent)]
+    Live(#[from] SetupError),
+    /// The state cannot be opened.
+    #[error(transparent)]
+    State(#[from] state::StateError),
+    /// The endpoint cannot start.
+    #[error(transparent)]
+    Endpoint(#[from] mcp::StartError),
+    /// A metric is registered twice.
+    #[error("metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+}
+
+impl App {
+    /// Starts everything behind the listeners. It waits for nothing outside: `/readyz` does.
+    pub async fn start(loaded: Loaded) -> Result<Arc<Self>, StartError> {
+        let Loaded { config, live, warnings: _ } = loaded;
+        let metrics = Metrics::new(&config.server.name)?;
+        let live = LiveState::new(&config, live, None)?;
+        let state = SharedState::open(&config).await?;
+        let endpoint = Endpoint::start(&config, Arc::clone(&state), Arc::clone(&metrics)).await?;
+        metrics.reload(true);
+        Ok(Arc::new(Self {
+            config,
+            live: LiveStore::new(live),
+            endpoint,
+            state,
+            metrics,
+            drain: Drain::default(),
+            health: HealthCache::default(),
+            readiness: Readiness::default(),
+        }))
+    }
+}
+
+/// The MCP listener.
+pub fn router(app: &Arc<App>) -> Router {
+    let path = app.config.server.path.as_str();
+
+    let endpoint = with_and_without_slash(path, any(endpoint)).layer(
+        ServiceBuilder::new()
+            .layer(from_fn(cors::cors))
+            .layer(from_fn(host::host))
+            .layer(from_fn(host::origin))
+            .layer(from_fn_with_state(Arc::clone(app), client_limit))
+            .layer(from_fn_with_state(Arc::clone(app), authenticate)),
+    );
+
+    // Everybody may read these, from any page.
+    let documents = Router::new()
+        .merge(with_and_without_slash(metadata::PREFIX, get(metadata::metadata)))
+        .merge(under_prefix(path))
+        .layer(
+            ServiceBuilder::new()
+                .layer(from_fn(cors::public))
+                .layer(from_fn(host::host))
+                .layer(from_fn_with_state(Arc::clone(app), client_limit)),
+        );
+
+    Router::new()
+        .merge(endpoint)
+        .merge(documents)
+        .fallback(|| async { refusal(StatusCode::NOT_FOUND, "There is nothing at this path") })
+        .layer(
+            ServiceBuilder::new().layer(from_fn_with_state(Arc::clone(app), begin)).layer(from_fn(headers::security)),
+        )
+        // After the layers, so outside of them: load balancers ask by address, often, and without a token.
+        .route("/health", get(health::health))
+        .with_state(Arc::clone(app))
+}
+
+/// RFC 9728 §3.1: the well-known prefix stands before the path of the resource.
+fn under_prefix(path: &str) -> Router<Arc<App>> {
+    if path == "/" {
+        return Router::new();
+    }
+    with_and_without_slash(&format!("{}{path}", metadata::PREFIX), get(metadata::metadata))
+}
+
+/// No redirect from one to the other: clients lose their token on the way, or their TLS.
+fn with_and_without_slash(path: &str, handler: axum::routing::MethodRouter<Arc<App>>) -> Router<Arc<App>> {
+    let router = Router::new().route(path, handler.clone());
+    if path.ends_with('/') { router } else { router.route(&format!("{path}/"), handler) }
+}
+
+async fn endpoint(State(app): State<Arc<App>>, request: Request) -> Response {
+    app.endpoint.handle(request).await
+}

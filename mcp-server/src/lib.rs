@@ -15,6 +15,7 @@ pub mod auth;
 pub mod backend;
 pub mod drain;
 pub mod health;
+pub mod healthcheck;
 pub mod http;
 pub mod limits;
 pub mod logging;

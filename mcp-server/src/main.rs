@@ -1,3 +1,154 @@
-//! The program.
+//! The program: `mcp-server --config config.yaml`, `mcp-server healthcheck`, `mcp-server schema`.
 
-fn main() {}
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use mcp_server::app::App;
+use mcp_server::serve::{Ending, Server};
+use mcp_server::settings::{Loaded, Sources};
+use mcp_server::{healthcheck, logging, settings};
+use mcp_server_config::{Config, Environment};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tracing::{info, warn};
+
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Nothing is wrong with the machine, but with what was written.
+const BAD_CONFIGURATION: u8 = 2;
+
+/// A hardened MCP endpoint. Without a file it serves built-in demonstration tools at http://127.0.0.1:8000/mcp.
+#[derive(Parser)]
+#[command(version, about)]
+struct Arguments {
+    /// Configuration file (YAML).
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+    /// File with the sections that are reloaded while running. Default: those of the configuration file.
+    #[arg(long, value_name = "FILE", global = true)]
+    live: Option<PathBuf>,
+    /// Ignore the environment variables (MCP_SERVER_PORT, AUTH_SERVER_URL, REDIS_URL and so on).
+    #[arg(long, global = true)]
+    no_env_overrides: bool,
+    /// Check the configuration and exit.
+    #[arg(long)]
+    check: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Ask a running server on this machine for its /health; exit code 0 if it is healthy.
+    Healthcheck,
+    /// Print the JSON Schema of the configuration file.
+    Schema,
+}
+
+fn main() -> ExitCode {
+    // First: whatever uses TLS or signatures needs it, and there must be one only.
+    if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
+        eprintln!("mcp-server: a crypto provider is already installed");
+        return ExitCode::FAILURE;
+    }
+    let arguments = Arguments::parse();
+    if matches!(arguments.command, Some(Command::Schema)) {
+        println!("{:#}", mcp_server_config::schema());
+        return ExitCode::SUCCESS;
+    }
+    let (sources, loaded) = match load(&arguments) {
+        Ok(loaded) => loaded,
+        Err(problem) => {
+            eprintln!("mcp-server: {problem:#}");
+            return ExitCode::from(BAD_CONFIGURATION);
+        }
+    };
+    let outcome = match arguments.command {
+        Some(Command::Healthcheck) => healthcheck::run(&loaded.config).map(|()| Ending::Drained),
+        Some(Command::Schema) | None if arguments.check => {
+            check(&loaded);
+            Ok(Ending::Drained)
+        }
+        Some(Command::Schema) | None => run(sources, loaded),
+    };
+    match outcome {
+        Ok(Ending::Drained) => ExitCode::SUCCESS,
+        Ok(Ending::Cut) => ExitCode::FAILURE,
+        Err(problem) => {
+            // Also where the logs go to a file only.
+            eprintln!("mcp-server: {problem:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn load(arguments: &Arguments) -> anyhow::Result<(Sources, Loaded)> {
+    let environment = if arguments.no_env_overrides {
+        Environment::default()
+    } else {
+        Environment::read(|name| std::env::var(name).ok())?
+    };
+    let sources = Sources { config: arguments.config.clone(), live: arguments.live.clone(), environment };
+    let loaded = sources.load()?;
+    Ok((sources, loaded))
+}
+
+fn check(loaded: &Loaded) {
+    for warning in &loaded.warnings {
+        eprintln!("mcp-server: warning: {warning}");
+    }
+    println!("the configuration is valid");
+}
+
+#[tokio::main]
+async fn run(sources: Sources, loaded: Loaded) -> anyhow::Result<Ending> {
+    let level = loaded.live.live.log_level.unwrap_or(loaded.config.logging.level);
+    let levels = logging::install(&loaded.config.logging, level)?;
+    for warning in &loaded.warnings {
+        warn!("{warning}");
+    }
+    // Before anything slow: a signal during the start must end it properly.
+    let signals = signals()?;
+    let app = App::start(loaded).await.context("cannot start")?;
+    let server = Server::bind(Arc::clone(&app)).await?;
+    announce(&app.config, &server)?;
+    let reloading = tokio::spawn(settings::watch(app, sources, levels));
+    let ending = server.run(signals).await;
+    reloading.abort();
+    Ok(ending)
+}
+
+fn announce(config: &Config, server: &Server) -> anyhow::Result<()> {
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        name = %config.server.name,
+        backend = config.backend.kind(),
+        endpoint = %format_args!("http://{}{}", server.mcp_address()?, config.server.path),
+        management = %format_args!("http://{}", server.management_address()?),
+        "serving",
+    );
+    Ok(())
+}
+
+fn signals() -> anyhow::Result<mpsc::Receiver<()>> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    let (sender, receiver) = mpsc::channel(2);
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => info!("SIGTERM"),
+                _ = interrupt.recv() => info!("SIGINT"),
+            }
+            if sender.send(()).await.is_err() {
+                return;
+            }
+        }
+    });
+    Ok(receiver)
+}

@@ -181,13 +181,11 @@ impl Metrics {
     }
 
     /// Counts a connection of the MCP listener until the guard is dropped.
-    #[must_use]
     pub fn connection(&self) -> Held {
         Held::new(&self.active_connections)
     }
 
     /// Counts a request until the guard is dropped.
-    #[must_use]
     pub fn request_begins(&self) -> Held {
         Held::new(&self.in_flight)
     }

@@ -1,5 +1,15 @@
 //! The layers that know only HTTP: one file each. [`crate::app`] puts them into order.
 
+pub mod authenticate;
+pub mod begin;
+pub mod client;
+pub mod cors;
+pub mod headers;
+pub mod host;
+pub mod metadata;
+mod observed;
+mod refusal;
 mod request;
 
-pub use request::{Asked, Client, Peer, RequestId};
+pub use refusal::refusal;
+pub use request::{Activity, Asked, Client, Peer, RequestId};

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use mcp_server_config::PublicUrl;
 
@@ -40,4 +42,58 @@ pub struct Client {
     pub address: IpAddr,
     /// It came by TLS.
     pub secure: bool,
+}
+
+/// Whether a connection is in use, so that idle ones can be closed without cutting a stream.
+#[derive(Debug)]
+pub struct Activity {
+    under_way: AtomicUsize,
+    idle_since: Mutex<Instant>,
+    served: AtomicUsize,
+}
+
+impl Activity {
+    /// For a connection that was accepted now.
+    #[must_use]
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self {
+            under_way: AtomicUsize::new(0),
+            idle_since: Mutex::new(Instant::now()),
+            served: AtomicUsize::new(0),
+        })
+    }
+
+    /// A request has come; it lasts until the guard is dropped.
+    pub fn request(self: &Arc<Self>) -> Busy {
+        self.served.fetch_add(1, Ordering::Relaxed);
+        self.under_way.fetch_add(1, Ordering::AcqRel);
+        Busy(Arc::clone(self))
+    }
+
+    /// Any request has come yet.
+    #[must_use]
+    pub fn served_any(&self) -> bool {
+        self.served.load(Ordering::Relaxed) > 0
+    }
+
+    /// How long no request has been under way; zero while one is.
+    #[must_use]
+    pub fn idle(&self) -> Duration {
+        if self.under_way.load(Ordering::Acquire) > 0 {
+            return Duration::ZERO;
+        }
+        self.idle_since.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    }
+}
+
+/// One request of a connection.
+#[derive(Debug)]
+#[must_use]
+pub struct Busy(Arc<Activity>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        *self.0.idle_since.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        self.0.under_way.fetch_sub(1, Ordering::AcqRel);
+    }
 }

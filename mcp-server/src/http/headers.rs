@@ -1,0 +1,36 @@
+//! Security headers, and those that keep proxies from buffering a stream.
+
+use axum::extract::Request;
+use axum::middleware::Next;
+use axum::response::Response;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+use super::Client;
+
+const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+/// The layer.
+pub async fn security(request: Request, next: Next) -> Response {
+    let secure = request.extensions().get::<Client>().is_some_and(|client| client.secure);
+    let mut response = next.run(request).await;
+    let streams = is_event_stream(response.headers());
+
+    let headers = response.headers_mut();
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    if secure {
+        // RFC 6797 §7.2: never over plain HTTP.
+        let year = HeaderValue::from_static("max-age=31536000; includeSubDomains");
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, year);
+    }
+    if streams {
+        headers.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
+        headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache"));
+    }
+    response
+}
+
+fn is_event_stream(headers: &HeaderMap) -> bool {
+    let essence = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    essence.starts_with(b"text/event-stream")
+}

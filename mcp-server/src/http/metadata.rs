@@ -1,0 +1,26 @@
+//! RFC 9728: which authorization servers a client needs. Served at the path form and at the root form, to everybody.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::Extension;
+use axum::response::{IntoResponse as _, Response};
+use http::{HeaderValue, StatusCode, header};
+
+use super::{Asked, refusal};
+use crate::settings::LiveState;
+
+/// The well-known prefix; the endpoint's path follows (RFC 9728 §3.1).
+pub const PREFIX: &str = "/.well-known/oauth-protected-resource";
+
+/// The document for the public URL that was asked; 404 where no token is needed.
+pub async fn metadata(Extension(live): Extension<Arc<LiveState>>, Extension(asked): Extension<Asked>) -> Response {
+    let Some(document) = live.authenticator.metadata(&asked) else {
+        return refusal(StatusCode::NOT_FOUND, "This server needs no authorization");
+    };
+    let mut response = Json(document).into_response();
+    // Short: a changed issuer must reach clients soon.
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=60"));
+    response.headers_mut().insert(header::VARY, HeaderValue::from_static("Host"));
+    response
+}

@@ -1,0 +1,100 @@
+//! The live configuration in the form that the layers use, swapped as one.
+
+use std::sync::Arc;
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use http::header::InvalidHeaderValue;
+use mcp_server_config::report::LiveReport;
+use mcp_server_config::{Config, Live};
+
+use super::LoadedLive;
+use crate::auth::{self, Authenticator};
+use crate::http::cors::Rules;
+use crate::http::host::Hosts;
+use crate::limits::ClientLimit;
+
+/// Everything that a reload may change. A request keeps the one it began with.
+pub struct LiveState {
+    /// The sections as written.
+    pub live: Live,
+    /// The digest of the file.
+    pub digest: String,
+    /// The names of this server.
+    pub hosts: Hosts,
+    /// Which pages may call.
+    pub cors: Rules,
+    /// The limit by client address.
+    pub client_limit: Option<Arc<ClientLimit>>,
+    /// Who may call.
+    pub authenticator: Arc<Authenticator>,
+}
+
+/// Why a checked configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// An issuer cannot be used, as when its CA file is missing.
+    #[error(transparent)]
+    Auth(#[from] auth::SetupError),
+    /// A value that cannot stand in a header.
+    #[error("cors: a value cannot stand in a header: {0}")]
+    Cors(#[from] InvalidHeaderValue),
+}
+
+impl LiveState {
+    /// What has not changed since `previous` (key sets, buckets) is kept. Call within a tokio runtime.
+    pub fn new(config: &Config, loaded: LoadedLive, previous: Option<&Self>) -> Result<Self, SetupError> {
+        let LoadedLive { live, digest } = loaded;
+        let authenticator = Authenticator::new(&auth::Setup {
+            auth: live.auth.as_ref(),
+            http: &live.http,
+            path: &config.server.path,
+            previous: previous.map(|previous| &*previous.authenticator),
+        })?;
+        let previous_limit = previous.and_then(|previous| previous.client_limit.as_ref());
+        Ok(Self {
+            hosts: Hosts::new(&live, config.server.host),
+            cors: Rules::new(&live.cors)?,
+            client_limit: ClientLimit::new(&live.rate_limits.per_client, previous_limit),
+            authenticator: Arc::new(authenticator),
+            live,
+            digest,
+        })
+    }
+}
+
+/// The state in use, and why a newer one is not.
+pub struct LiveStore {
+    current: ArcSwap<LiveState>,
+    error: ArcSwapOption<String>,
+}
+
+impl LiveStore {
+    /// Begins with that state.
+    #[must_use]
+    pub fn new(state: LiveState) -> Self {
+        Self { current: ArcSwap::from_pointee(state), error: ArcSwapOption::empty() }
+    }
+
+    /// The state in use.
+    #[must_use]
+    pub fn current(&self) -> Arc<LiveState> {
+        self.current.load_full()
+    }
+
+    /// From now on requests begin with that state.
+    pub fn replace(&self, state: LiveState) {
+        self.current.store(Arc::new(state));
+        self.error.store(None);
+    }
+
+    /// The newest file is refused; the state in use stays.
+    pub fn refuse(&self, why: String) {
+        self.error.store(Some(Arc::new(why)));
+    }
+
+    /// For `/server`.
+    #[must_use]
+    pub fn report(&self) -> LiveReport {
+        LiveReport { digest: self.current.load().digest.clone(), error: self.error.load().as_deref().cloned() }
+    }
+}
