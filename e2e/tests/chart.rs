@@ -1,0 +1,231 @@
+//! The chart, rendered by the real Helm: what its switches do, what its schema refuses, and that a real API server takes
+//! all of it. That the operator works with exactly these rights is tested on a node (tests/node.rs).
+
+#![allow(clippy::unwrap_used, reason = "in tests a panic is the report")]
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use e2e::clusters::ApiLevel;
+use e2e::clusters::api_level::Controllers;
+use serde_json::{Value, json};
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn chart() -> PathBuf {
+    repository().join("charts/mcp-operator")
+}
+
+fn helm(arguments: &[&str]) -> Output {
+    let built = Command::new(repository().join("e2e/kubernetes/build.sh")).arg("helm").output().unwrap();
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    let line = String::from_utf8(built.stdout).unwrap();
+    let folder = line.trim().strip_prefix("helm=").unwrap();
+    Command::new(Path::new(folder).join("helm")).args(arguments).output().unwrap()
+}
+
+fn template(values: &[&str]) -> Output {
+    let chart = chart();
+    let mut arguments = vec!["template", "mcp-operator", chart.to_str().unwrap(), "--namespace", "operators"];
+    for value in values {
+        arguments.extend(["--set", value]);
+    }
+    helm(&arguments)
+}
+
+/// The rendered objects.
+fn objects(values: &[&str]) -> Vec<Value> {
+    let output = template(values);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let objects: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap();
+    objects.into_iter().filter(|object| !object.is_null()).collect()
+}
+
+fn of_kind<'a>(objects: &'a [Value], kind: &str) -> Vec<&'a Value> {
+    objects.iter().filter(|object| object["kind"] == kind).collect()
+}
+
+fn the_one<'a>(objects: &'a [Value], kind: &str) -> &'a Value {
+    let found = of_kind(objects, kind);
+    assert_eq!(found.len(), 1, "{kind}");
+    found[0]
+}
+
+fn arguments(objects: &[Value]) -> Vec<String> {
+    let container = &the_one(objects, "Deployment")["spec"]["template"]["spec"]["containers"][0];
+    serde_json::from_value(container["args"].clone()).unwrap()
+}
+
+#[test]
+fn the_chart_passes_helms_own_lint() {
+    let output = helm(&["lint", "--strict", chart().to_str().unwrap()]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+#[test]
+fn a_typo_in_a_value_is_refused_with_its_name() {
+    for (value, word) in [
+        ("replicaCont=2", "replicaCont"),
+        ("image.tagg=2", "tagg"),
+        ("runtime.image.pullpolicy=Always", "pullpolicy"),
+        ("metrics.service.enable=true", "enable"),
+        ("probeVia=carrier-pigeon", "probeVia"),
+        ("watchNamespaces={Team A}", "watchNamespaces"),
+    ] {
+        let output = template(&[value]);
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success(), "{value}");
+        assert!(message.contains(word), "{value}: {message}");
+    }
+    assert!(template(&["global.ofAnotherChart=1"]).status.success(), "global values belong to all charts");
+}
+
+#[test]
+fn the_schema_knows_exactly_the_values_that_exist() {
+    let values: Value = serde_saphyr::from_str(&std::fs::read_to_string(chart().join("values.yaml")).unwrap()).unwrap();
+    let schema = std::fs::read_to_string(chart().join("values.schema.json")).unwrap();
+    let schema: Value = serde_json::from_str(&schema).unwrap();
+    assert_eq!(keys(&schema["properties"]), keys(&values));
+    for (name, value) in values.as_object().unwrap() {
+        let properties = &schema["properties"][name]["properties"];
+        if properties.is_object() && !name.ends_with("Probe") {
+            assert_eq!(keys(properties), keys(value), "{name}");
+        }
+    }
+}
+
+fn keys(object: &Value) -> BTreeSet<&String> {
+    object.as_object().unwrap().keys().collect()
+}
+
+#[test]
+fn serving_all_namespaces_takes_a_cluster_role() {
+    let objects = objects(&[]);
+    the_one(&objects, "ClusterRole");
+    the_one(&objects, "ClusterRoleBinding");
+    assert_eq!(the_one(&objects, "Role")["metadata"]["name"], "mcp-operator-leader-election");
+    assert!(!arguments(&objects).iter().any(|argument| argument.starts_with("--namespaces")));
+}
+
+#[test]
+fn serving_some_namespaces_takes_roles_only() {
+    let objects = objects(&["watchNamespaces={team-a,team-b}"]);
+    assert!(of_kind(&objects, "ClusterRole").is_empty());
+    assert!(of_kind(&objects, "ClusterRoleBinding").is_empty());
+    let namespaces: Vec<_> =
+        of_kind(&objects, "Role").iter().map(|role| role["metadata"]["namespace"].clone()).collect();
+    assert_eq!(namespaces, ["team-a", "team-b", "operators"]);
+    for role in of_kind(&objects, "Role") {
+        assert!(!role.to_string().contains("ingressclasses"), "a Role cannot grant what is in no namespace");
+    }
+    assert!(arguments(&objects).contains(&"--namespaces=team-a,team-b".to_owned()));
+}
+
+#[test]
+fn without_rbac_there_is_none() {
+    let objects = objects(&["rbac.create=false"]);
+    for kind in ["ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"] {
+        assert!(of_kind(&objects, kind).is_empty(), "{kind}");
+    }
+}
+
+#[test]
+fn a_disruption_budget_needs_a_second_replica() {
+    assert!(of_kind(&objects(&[]), "PodDisruptionBudget").is_empty());
+    the_one(&objects(&["replicaCount=2"]), "PodDisruptionBudget");
+    assert!(
+        of_kind(&objects(&["replicaCount=2", "podDisruptionBudget.enabled=false"]), "PodDisruptionBudget").is_empty()
+    );
+}
+
+#[test]
+fn the_definition_is_kept_unless_somebody_says_otherwise() {
+    let annotations = |values: &[&str]| {
+        let objects = objects(values);
+        the_one(&objects, "CustomResourceDefinition")["metadata"]["annotations"].clone()
+    };
+    assert_eq!(annotations(&[])["helm.sh/resource-policy"], "keep");
+    assert_eq!(annotations(&[])["argocd.argoproj.io/sync-options"], "ServerSideApply=true,Prune=false");
+    assert!(annotations(&["crds.keep=false"])["helm.sh/resource-policy"].is_null());
+    assert!(of_kind(&objects(&["crds.enabled=false"]), "CustomResourceDefinition").is_empty());
+}
+
+#[test]
+fn images_are_named_by_registry_tag_and_digest() {
+    let images = |values: &[&str]| {
+        let objects = objects(values);
+        let operator = the_one(&objects, "Deployment")["spec"]["template"]["spec"]["containers"][0]["image"].clone();
+        let runtime = arguments(&objects)
+            .into_iter()
+            .find_map(|argument| argument.strip_prefix("--runtime-image=").map(str::to_owned));
+        (operator.as_str().unwrap().to_owned(), runtime.unwrap())
+    };
+    let pair = |operator: &str, runtime: &str| (operator.to_owned(), runtime.to_owned());
+    assert_eq!(images(&[]), pair("mcp-operator:0.1.0", "mcp-server:0.1.0"));
+    assert_eq!(
+        images(&["global.imageRegistry=registry.example:5000/team", "image.tag=1", "runtime.image.tag=2"]),
+        pair("registry.example:5000/team/mcp-operator:1", "registry.example:5000/team/mcp-server:2")
+    );
+    let digest = format!("sha256:{}", "0".repeat(64));
+    assert_eq!(
+        images(&["image.registry=a.example", &format!("image.digest={digest}"), "image.tag=ignored"]),
+        pair(&format!("a.example/mcp-operator@{digest}"), "mcp-server:0.1.0")
+    );
+}
+
+#[test]
+fn the_notes_warn_of_what_loses_data_or_does_nothing() {
+    let notes = |values: &[&str]| {
+        let chart = chart();
+        let mut arguments = vec!["install", "mcp-operator", chart.to_str().unwrap(), "--dry-run=client"];
+        values.iter().for_each(|value| arguments.extend(["--set", value]));
+        let output = helm(&arguments);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.split_once("NOTES:").unwrap().1.to_owned()
+    };
+    let plain = notes(&[]);
+    assert!(!plain.contains("WARNING"), "{plain}");
+    assert_eq!(plain.matches("  kubectl ").count(), 3, "{plain}");
+    assert!(notes(&["crds.keep=false"]).contains("deletes the CustomResourceDefinition and with it every McpServer"));
+    assert!(notes(&["crds.enabled=false"]).contains("yours to install"));
+    assert!(notes(&["rbac.create=false"]).contains("the operator can do nothing"));
+    assert!(notes(&["watchNamespaces={a}"]).contains("expose.ingress.profile"));
+}
+
+/// Everything that can be switched on, applied to a real API server; and the operator's pod in a namespace that enforces
+/// Pod Security `restricted`.
+#[test]
+fn a_real_api_server_takes_all_of_it_and_the_pod_is_restricted() {
+    let cluster = ApiLevel::start_with(Controllers::None).unwrap();
+    let everything = objects(&["replicaCount=2", "networkPolicy.enabled=true", "global.commonLabels.team=a"]);
+    let apply = |object: &Value| {
+        let file = tempfile::NamedTempFile::with_suffix(".json").unwrap();
+        std::fs::write(&file, object.to_string()).unwrap();
+        cluster.kubectl(&["apply", "--server-side", "--validate=strict", "-f", file.path().to_str().unwrap()])
+    };
+    apply(&json!({
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {"name": "operators", "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},
+    }))
+    .unwrap();
+    for object in &everything {
+        apply(object).unwrap();
+        assert_eq!(object["metadata"]["labels"]["team"], "a", "{}", object["kind"]);
+    }
+    let template = &the_one(&everything, "Deployment")["spec"]["template"];
+    let mut pod =
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "operator", "namespace": "operators"}});
+    pod["spec"] = template["spec"].clone();
+    // What the controller manager would do.
+    pod["spec"]["automountServiceAccountToken"] = json!(false);
+    apply(&pod).unwrap();
+    pod["metadata"]["name"] = json!("relaxed");
+    pod["spec"]["containers"][0]["securityContext"]["allowPrivilegeEscalation"] = json!(true);
+    assert!(apply(&pod).unwrap_err().to_string().contains("violates PodSecurity"), "the namespace enforces nothing");
+}
