@@ -174,6 +174,12 @@ impl Issuer {
         self.shared.control.fetches()
     }
 
+    /// Stops it: from then on nobody listens at its address.
+    pub async fn stop(mut self) {
+        self.server.abort();
+        let _ = (&mut self.server).await;
+    }
+
     /// Waits until the server ends, which it does only by being dropped or by an error.
     pub async fn wait(mut self) {
         let _ = (&mut self.server).await;
