@@ -1,53 +1,226 @@
 //! The MCP endpoint, behind the shell's layers.
+//!
+//! ```text
+//! envelope  one look into the message, what is wrong with it is refused
+//! Endpoint  time limits, drain        ── builtin: rmcp   ── session: whose, how many, how long
+//!                                     └─ container: bytes through crate::backend
+//! ```
+
+pub(crate) mod body;
+mod builtin;
+pub(crate) mod calls;
+pub mod envelope;
+pub(crate) mod error;
+pub(crate) mod revision;
+pub(crate) mod session;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
+use bytes::Bytes;
+use futures::FutureExt as _;
+use http::header::{ALLOW, CONTENT_TYPE};
+use http::{HeaderValue, Method, Request, StatusCode};
 use mcp_server_config::Config;
 use mcp_server_config::report::BackendReport;
+use serde_json::value::RawValue;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
+use self::body::Lasting;
+use self::builtin::Builtin;
+pub use self::envelope::Envelope;
+use self::error::{Failure, code};
+use crate::backend::Container;
 use crate::metrics::Metrics;
 use crate::state::State;
 
 /// Why the endpoint cannot start.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct StartError(pub String);
+pub enum StartError {
+    /// The backend's section of the configuration is wrong.
+    #[error("backend: {0}")]
+    Backend(String),
+}
 
 /// What answers `<path>`.
-pub struct Endpoint {}
+pub struct Endpoint {
+    backend: Backend,
+    /// The longest time of one stream or call.
+    time_limit: Duration,
+    /// Calls under way.
+    calls: TaskTracker,
+    draining: CancellationToken,
+    cancelled: CancellationToken,
+    _workers: DropGuard,
+}
+
+enum Backend {
+    Builtin(Box<Builtin>),
+    Container(Arc<Container>),
+}
 
 impl Endpoint {
     /// Starts the backend and the handshake with it, which goes on in the background.
-    pub async fn start(_config: &Config, _state: Arc<State>, _metrics: Arc<Metrics>) -> Result<Arc<Self>, StartError> {
-        Ok(Arc::new(Self {}))
+    pub async fn start(config: &Config, state: Arc<State>, metrics: Arc<Metrics>) -> Result<Arc<Self>, StartError> {
+        let draining = CancellationToken::new();
+        let workers = CancellationToken::new();
+        let backend = match &config.backend {
+            mcp_server_config::Backend::Builtin(_) => {
+                Backend::Builtin(Box::new(Builtin::start(config, state, metrics, &draining, &workers)))
+            }
+            mcp_server_config::Backend::Container(section) => Backend::Container(
+                Container::start(config, section, state, metrics, &draining, &workers).map_err(StartError::Backend)?,
+            ),
+        };
+        Ok(Arc::new(Self {
+            backend,
+            time_limit: Duration::from_secs(config.server.stream_timeout_seconds.max(1).into()),
+            calls: TaskTracker::new(),
+            draining,
+            cancelled: CancellationToken::new(),
+            _workers: workers.drop_guard(),
+        }))
     }
 
     /// Answers one request. Its extensions hold [`crate::auth::Caller`], [`crate::http::Asked`],
-    /// [`crate::http::RequestId`] and the envelope.
-    pub async fn handle(&self, _request: http::Request<Body>) -> Response {
-        http::StatusCode::NOT_IMPLEMENTED.into_response()
+    /// [`crate::http::Client`], [`crate::http::RequestId`] and, for a POST, the [`Envelope`].
+    pub async fn handle(&self, request: Request<Body>) -> Response {
+        let envelope = request.extensions().get::<Arc<Envelope>>().cloned();
+        let id = envelope.as_deref().and_then(|envelope| envelope.id.as_deref());
+        if let Some(refusal) = refuse(&request, envelope.as_deref()) {
+            return refusal;
+        }
+        let listens = envelope.as_deref().is_none_or(|envelope| envelope.method() == "subscriptions/listen");
+        let under_way = (!listens).then(|| self.calls.token());
+
+        let deadline = tokio::time::Instant::now() + self.time_limit;
+        let answer = async {
+            match &self.backend {
+                Backend::Builtin(builtin) => builtin.handle(request).await,
+                Backend::Container(container) => container.handle(request).await,
+            }
+        };
+        tokio::select! {
+            response = answer => self.lasting(response, deadline, under_way, id),
+            () = tokio::time::sleep_until(deadline) => timed_out().of(id).response(),
+            () = self.cancelled.cancelled() => ended().of(id).response(),
+        }
+    }
+
+    /// Gives the body of a response its limits.
+    fn lasting(
+        &self,
+        response: Response,
+        deadline: tokio::time::Instant,
+        under_way: Option<TaskTrackerToken>,
+        id: Option<&RawValue>,
+    ) -> Response {
+        if !is_event_stream(&response) {
+            let end = futures::future::pending().boxed();
+            return response.map(|inner| Body::new(Lasting { inner, end, farewell: None, under_way, ended: false }));
+        }
+        let cancelled = self.cancelled.clone();
+        let end = async move {
+            tokio::select! {
+                () = tokio::time::sleep_until(deadline) => {}
+                () = cancelled.cancelled() => {}
+            }
+        };
+        // Only a call is owed an answer.
+        let farewell = under_way.is_some().then(|| farewell(id));
+        let end = end.boxed();
+        response.map(|inner| Body::new(Lasting { inner, end, farewell, under_way, ended: false }))
     }
 
     /// The handshake's result, for `/server`.
     #[must_use]
     pub fn report(&self) -> BackendReport {
-        BackendReport::default()
+        match &self.backend {
+            Backend::Builtin(builtin) => builtin.report(),
+            Backend::Container(container) => container.report(),
+        }
     }
 
     /// The handshake has succeeded once: gates `/readyz`.
     #[must_use]
     pub fn ready_once(&self) -> bool {
-        true
+        match &self.backend {
+            Backend::Builtin(_) => true,
+            Backend::Container(container) => container.ready_once(),
+        }
+    }
+
+    /// Sessions that this process holds.
+    #[must_use]
+    pub fn sessions(&self) -> usize {
+        match &self.backend {
+            Backend::Builtin(builtin) => builtin.sessions(),
+            Backend::Container(container) => container.sessions(),
+        }
     }
 
     /// From now on new sessions and listens are refused, and idle streams end.
-    pub fn begin_drain(&self) {}
+    pub fn begin_drain(&self) {
+        self.draining.cancel();
+        self.calls.close();
+    }
 
-    /// Resolves when no call is under way.
-    pub async fn in_flight_done(&self) {}
+    /// Resolves when no call is under way. Call after [`Endpoint::begin_drain`].
+    pub async fn in_flight_done(&self) {
+        self.calls.wait().await;
+    }
 
-    /// Ends every call and stream that is left.
-    pub fn cancel(&self) {}
+    /// Ends every call and stream that is left; calls are told.
+    pub fn cancel(&self) {
+        self.cancelled.cancel();
+    }
+}
+
+/// What no backend is asked for.
+fn refuse(request: &Request<Body>, envelope: Option<&Envelope>) -> Option<Response> {
+    match *request.method() {
+        Method::POST if envelope.is_none() => {
+            tracing::error!("a POST reached the endpoint without its envelope: the layers are in the wrong order");
+            Some(Failure::new(StatusCode::INTERNAL_SERVER_ERROR, code::INTERNAL_ERROR, "Internal error.").response())
+        }
+        Method::GET if !envelope::accepts_events(request.headers()) => Some(
+            Failure::new(StatusCode::NOT_ACCEPTABLE, code::TRANSPORT, "The header Accept must list text/event-stream.")
+                .response(),
+        ),
+        Method::POST | Method::GET | Method::DELETE => None,
+        _ => Some(method_not_allowed("GET, POST, DELETE")),
+    }
+}
+
+pub(crate) fn method_not_allowed(allowed: &'static str) -> Response {
+    let mut response = Failure::new(StatusCode::METHOD_NOT_ALLOWED, code::TRANSPORT, "Method not allowed.").response();
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+    response
+}
+
+fn timed_out() -> Failure<'static> {
+    Failure::new(StatusCode::GATEWAY_TIMEOUT, code::INTERNAL_ERROR, "The call took too long.")
+}
+
+fn ended() -> Failure<'static> {
+    Failure::busy("This server is shutting down. Try again.", Duration::from_secs(1))
+}
+
+/// The last event of a call that is cut off.
+fn farewell(id: Option<&RawValue>) -> Bytes {
+    const ERROR: &str = r#""error":{"code":-32603,"message":"The call was ended before its result."}"#;
+    // A proxied stream may have been cut within an event: end that one first.
+    Bytes::from(match id {
+        Some(id) => format!("\n\nevent: message\ndata: {{\"jsonrpc\":\"2.0\",\"id\":{},{ERROR}}}\n\n", id.get()),
+        None => format!("\n\nevent: message\ndata: {{\"jsonrpc\":\"2.0\",{ERROR}}}\n\n"),
+    })
+}
+
+fn is_event_stream(response: &Response) -> bool {
+    let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    content_type.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("text/event-stream")
 }

@@ -1,38 +1,103 @@
-//! What outlives a request: sessions and, with redis, what replicas share.
+//! What outlives a request and is not the backend's: the redis that replicas share, and the key that binds sessions to
+//! their owners. Sessions themselves are in [`crate::mcp`]; here is only where they are written.
+
+mod keys;
+mod redis;
+mod source;
 
 use std::sync::Arc;
 
-use mcp_server_config::Config;
+use mcp_server_config::{Config, SessionStore};
+
+pub use self::keys::SessionKey;
+pub(crate) use self::keys::random_bytes;
+pub use self::redis::{Redis, Unavailable};
 
 /// Why the state cannot be opened.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct StateError(pub String);
+pub enum StateError {
+    /// A key file is missing or too short.
+    #[error("keys.dir: {0}; give a directory with the file `session` of 32 random bytes or more")]
+    Keys(String),
+    /// The redis section is wrong.
+    #[error("redis: {0}")]
+    Redis(String),
+    /// Sessions are to be in a redis that is not configured.
+    #[error("sessions.store is `redis`, but there is no section `redis`: add one, or set sessions.store to `memory`")]
+    NoRedis,
+}
 
 /// Memory, or redis.
-pub struct State {}
+pub struct State {
+    redis: Option<Arc<Redis>>,
+    sessions_in_redis: bool,
+    session_key: SessionKey,
+}
 
 impl State {
-    /// Opens the state. It does not wait for redis: `/readyz` does.
-    pub async fn open(_config: &Config) -> Result<Arc<Self>, StateError> {
-        Ok(Arc::new(Self {}))
+    /// Opens the state. It does not wait for redis: `/readyz` does. Call within a tokio runtime.
+    pub async fn open(config: &Config) -> Result<Arc<Self>, StateError> {
+        let redis = match &config.redis {
+            Some(section) => Some(Redis::open(section, &config.server.name).await.map_err(StateError::Redis)?),
+            None => None,
+        };
+        let sessions_in_redis = match config.sessions.store {
+            Some(SessionStore::Redis) if redis.is_none() => return Err(StateError::NoRedis),
+            Some(SessionStore::Redis) => true,
+            Some(SessionStore::Memory) => false,
+            None => redis.is_some(),
+        };
+        let session_key = match &config.keys {
+            Some(keys) => SessionKey::read(&keys.dir).await.map_err(StateError::Keys)?,
+            None => {
+                if sessions_in_redis {
+                    tracing::warn!(
+                        "no keys.dir: the key that binds sessions to their owners lives with this process, so sessions in \
+                         redis end with it and no other replica serves them"
+                    );
+                }
+                SessionKey::random()
+            }
+        };
+        Ok(Arc::new(Self { redis, sessions_in_redis, session_key }))
     }
 
     /// `memory` or `redis`: where sessions are.
     #[must_use]
     pub fn session_store(&self) -> &'static str {
-        "memory"
+        if self.sessions_in_redis { "redis" } else { "memory" }
+    }
+
+    /// The redis that replicas share, where one is configured.
+    #[must_use]
+    pub fn redis(&self) -> Option<&Arc<Redis>> {
+        self.redis.as_ref()
+    }
+
+    /// The redis for sessions: `None` where they are kept in memory.
+    #[must_use]
+    pub fn session_redis(&self) -> Option<&Arc<Redis>> {
+        self.redis.as_ref().filter(|_| self.sessions_in_redis)
+    }
+
+    /// Binds sessions to their owners.
+    #[must_use]
+    pub fn session_key(&self) -> &SessionKey {
+        &self.session_key
     }
 
     /// Asks redis for a sign of life, within its socket timeout; `None` where no redis is configured. The error has
     /// fixed wording: it is shown to everybody in `/health`.
     pub async fn ping(&self) -> Option<Result<(), &'static str>> {
-        None
+        match &self.redis {
+            Some(redis) => Some(redis.ping().await),
+            None => None,
+        }
     }
 
     /// Redis has answered once, or none is configured: gates `/readyz`.
     #[must_use]
     pub fn first_success(&self) -> bool {
-        true
+        self.redis.as_ref().is_none_or(|redis| redis.answered_once())
     }
 }

@@ -1,0 +1,330 @@
+//! One request through to a container's MCP server and its response back. Messages pass as bytes, so that whatever the
+//! backend and the client agree on survives; what changes is the envelope around them: headers, and the names of sessions.
+//!
+//! A session's name at the backend is never shown. The client gets one of ours, bound to its principal. Where a session
+//! lives in the container beside this process, only this process knows it: a request that lands on another replica is
+//! told that there is no such session, and the client begins anew. Forwarding to the owner comes in at
+//! [`Container::enter`]. A container that is declared stateless may be asked by any replica, so there the names are in
+//! redis too.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::response::Response;
+use bytes::Bytes;
+use futures::FutureExt as _;
+use http::header::CONTENT_LENGTH;
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
+use hyper::body::Incoming;
+use mcp_server_config::report::BackendReport;
+use mcp_server_config::{Config, Container as Section};
+use serde_json::value::RawValue;
+use tokio_util::sync::CancellationToken;
+
+use super::answer::essence;
+use super::handshake::Handshake;
+use super::headers;
+use super::outcome::Outcome;
+use super::pass::Pass;
+use super::upstream::{Fault, Upstream};
+use crate::auth::Caller;
+use crate::mcp::body::Lasting;
+use crate::mcp::calls::Call;
+use crate::mcp::envelope::Envelope;
+use crate::mcp::error::{Failure, code};
+use crate::mcp::method_not_allowed;
+use crate::mcp::revision::Era;
+use crate::mcp::session::{self, Content, Entry, Found, Gate, Owner, Refusal};
+use crate::metrics::Metrics;
+use crate::state::State;
+
+/// A single answer may be that large. Streams of events have no limit but time.
+const MAX_ANSWER_BYTES: u64 = 64 * 1024 * 1024;
+/// For telling the backend that a session is over.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The backend `container`.
+pub(crate) struct Container {
+    upstream: Arc<Upstream>,
+    handshake: Arc<Handshake>,
+    gate: Arc<Gate<Remote>>,
+    /// Any replica's backend serves any session.
+    shared: bool,
+    state: Arc<State>,
+    metrics: Arc<Metrics>,
+    draining: CancellationToken,
+}
+
+/// A session at the backend.
+pub(crate) struct Remote {
+    upstream: Arc<Upstream>,
+    name: HeaderValue,
+    /// The backend knows that it is over, or must not be told.
+    over: AtomicBool,
+}
+
+impl Content for Remote {
+    fn ended(&self, _id: &Arc<str>) {
+        if self.over.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let (upstream, name) = (Arc::clone(&self.upstream), self.name.clone());
+        tokio::spawn(async move {
+            let headers = HeaderMap::from_iter([(http::HeaderName::from_static(session::HEADER), name)]);
+            let _ = tokio::time::timeout(CLOSE_TIMEOUT, upstream.send(Method::DELETE, headers, Bytes::new())).await;
+        });
+    }
+}
+
+/// What is known of a request before it is sent.
+struct Asked<'a> {
+    envelope: Option<&'a Envelope>,
+    id: Option<&'a RawValue>,
+    owner: Owner,
+    session: Option<Arc<Entry<Remote>>>,
+}
+
+impl Asked<'_> {
+    fn method(&self) -> &str {
+        self.envelope.map_or("", Envelope::method)
+    }
+}
+
+impl Container {
+    pub(crate) fn start(
+        config: &Config,
+        section: &Section,
+        state: Arc<State>,
+        metrics: Arc<Metrics>,
+        draining: &CancellationToken,
+        workers: &CancellationToken,
+    ) -> Result<Arc<Self>, String> {
+        let upstream = Arc::new(Upstream::new(&section.url)?);
+        let redis = state.session_redis().filter(|_| section.stateless).cloned();
+        let shared = redis.is_some();
+        let gate = Arc::new(Gate::new(&config.sessions, redis));
+        gate.start_sweeping(&config.sessions);
+        let handshake = Handshake::start(section.url.clone(), Arc::clone(&upstream), Arc::clone(&metrics), workers);
+        Ok(Arc::new(Self { upstream, handshake, gate, shared, state, metrics, draining: draining.clone() }))
+    }
+
+    pub(crate) fn report(&self) -> BackendReport {
+        self.handshake.report()
+    }
+
+    pub(crate) fn ready_once(&self) -> bool {
+        self.handshake.succeeded_once()
+    }
+
+    pub(crate) fn sessions(&self) -> usize {
+        self.gate.len()
+    }
+
+    pub(crate) async fn handle(&self, request: Request<Body>) -> Response {
+        // The envelope has the body's bytes.
+        let (request, _) = request.into_parts();
+        let envelope = request.extensions.get::<Arc<Envelope>>().cloned();
+        let envelope = envelope.as_deref();
+        let id = envelope.and_then(|envelope| envelope.id.as_deref());
+        let caller = request.extensions.get::<Caller>().unwrap_or(&Caller::Anonymous);
+        let owner = Owner::of(caller, self.state.session_key());
+        let mut asked = Asked { envelope, id, owner, session: None };
+
+        match Era::of(envelope, &request.headers) {
+            Era::Stateless if request.method != Method::POST => return method_not_allowed("POST"),
+            Era::Stateless => {}
+            Era::Sessions => match self.enter(&request, &asked).await {
+                Ok(session) => asked.session = session,
+                Err(refusal) => return refusal.response(id),
+            },
+        }
+        let begins = request.method == Method::GET || matches!(asked.method(), "initialize" | "subscriptions/listen");
+        if begins && self.draining.is_cancelled() {
+            return Refusal::Draining.response(id);
+        }
+        self.forward(&request, asked).await
+    }
+
+    /// The session that the request is in, if it names one. Without a name the backend decides whether it needs one.
+    async fn enter(&self, request: &Parts, asked: &Asked<'_>) -> Result<Option<Arc<Entry<Remote>>>, Refusal> {
+        if asked.method() == "initialize" {
+            self.gate.check_room()?;
+            return Ok(None);
+        }
+        let Some(name) = request.headers.get(session::HEADER) else { return Ok(None) };
+        let name = name.to_str().map_err(|_| Refusal::NotFound)?;
+        match self.gate.find(Some(name), &asked.owner).await? {
+            Found::Here(entry) => Ok(Some(entry)),
+            Found::Known(record) => {
+                let theirs = HeaderValue::from_str(&record.content).map_err(|_| Refusal::NotFound)?;
+                let entry = self.gate.hold(name.into(), asked.owner, Some(record.created), self.remote(theirs))?;
+                let _ = entry.record.set(record.content);
+                Ok(Some(entry))
+            }
+        }
+    }
+
+    fn remote(&self, name: HeaderValue) -> Remote {
+        // A shared session goes on at other replicas when this one lets go of it.
+        Remote { upstream: Arc::clone(&self.upstream), name, over: AtomicBool::new(self.shared) }
+    }
+
+    async fn forward(&self, request: &Parts, asked: Asked<'_>) -> Response {
+        let theirs = asked.session.as_ref().map(|entry| &entry.content.name);
+        let headers = headers::to_backend(&request.headers, &request.extensions, theirs);
+        let body = asked.envelope.map(|envelope| envelope.bytes.clone()).unwrap_or_default();
+        let call =
+            asked.envelope.and_then(Envelope::tool).map(|tool| Call::begin(&self.metrics, tool, &request.extensions));
+
+        let response = match self.upstream.send(request.method.clone(), headers, body).await {
+            Ok(response) => response,
+            Err(fault) => {
+                self.handshake.nudge();
+                return unanswered(fault).of(asked.id).response();
+            }
+        };
+        if request.method == Method::DELETE {
+            self.deleted(&asked, response.status()).await;
+        }
+        if let Some(entry) = &asked.session
+            && response.status() == StatusCode::NOT_FOUND
+        {
+            // The backend was restarted, or has ended the session by itself.
+            entry.content.over.store(true, Ordering::Relaxed);
+            let _ = self.gate.end(&entry.id).await;
+            return Refusal::NotFound.response(asked.id);
+        }
+        let opened = if asked.method() == "initialize" && response.status().is_success() {
+            match self.open(response.headers().get(session::HEADER), asked.owner).await {
+                Ok(opened) => opened,
+                Err(refusal) => return refusal.response(asked.id),
+            }
+        } else {
+            None
+        };
+        self.answer(response, &request.method, asked, call, opened.as_deref())
+    }
+
+    /// Gives the backend's new session a name of ours.
+    async fn open(&self, theirs: Option<&HeaderValue>, owner: Owner) -> Result<Option<Arc<str>>, Refusal> {
+        let Some(theirs) = theirs else { return Ok(None) };
+        let name = session::new_id();
+        let entry = self.gate.hold(Arc::clone(&name), owner, None, self.remote(theirs.clone())).inspect_err(|_| {
+            // No room after all: the backend must not keep it either.
+            let refused = self.remote(theirs.clone());
+            refused.over.store(false, Ordering::Relaxed);
+            refused.ended(&name);
+        })?;
+        let content = theirs.to_str().map_err(|_| Refusal::Unavailable)?.to_owned();
+        if let Err(refusal) = self.gate.publish(&entry, content).await {
+            entry.content.over.store(false, Ordering::Relaxed);
+            self.gate.release(&entry.id);
+            return Err(refusal);
+        }
+        Ok(Some(name))
+    }
+
+    /// The client has asked for the end of its session. A backend that answers 405 keeps sessions until they are old; for
+    /// the client it is over all the same.
+    async fn deleted(&self, asked: &Asked<'_>, status: StatusCode) {
+        if let Some(entry) = &asked.session
+            && status.is_success()
+        {
+            entry.content.over.store(true, Ordering::Relaxed);
+            let _ = self.gate.end(&entry.id).await;
+        }
+    }
+
+    /// The response for the client.
+    fn answer(
+        &self,
+        response: http::Response<Incoming>,
+        method: &Method,
+        asked: Asked<'_>,
+        call: Option<Call>,
+        opened: Option<&str>,
+    ) -> Response {
+        let status = response.status();
+        let media_type = essence(response.headers());
+        let is_event_stream = media_type == "text/event-stream";
+        if let Some(failure) = unusable(status, &media_type, response.headers()) {
+            return failure.of(asked.id).response();
+        }
+
+        let mut headers = headers::to_client(response.headers(), is_event_stream);
+        if let Some(name) = opened.and_then(|name| HeaderValue::from_str(name).ok()) {
+            headers.insert(session::HEADER, name);
+        }
+        let body = Pass {
+            inner: response.into_body(),
+            call: call.map(|call| (call, Outcome::new(is_event_stream))),
+            left: (!is_event_stream).then_some(MAX_ANSWER_BYTES),
+            _held: asked.session.as_ref().map(Entry::streaming),
+        };
+        let body = match goodbye(method, &asked).filter(|_| is_event_stream) {
+            Some(goodbye) => self.until_drained(Body::new(body), goodbye),
+            None => Body::new(body),
+        };
+        let mut answer = Response::new(body);
+        *answer.status_mut() = status;
+        *answer.headers_mut() = headers;
+        answer
+    }
+
+    /// A stream that belongs to no call ends when the process does.
+    fn until_drained(&self, inner: Body, goodbye: Bytes) -> Body {
+        let draining = self.draining.clone();
+        let end = async move { draining.cancelled().await }.boxed();
+        Body::new(Lasting { inner, end, farewell: Some(goodbye), under_way: None, ended: false })
+    }
+}
+
+/// What ends a stream that belongs to no call: a hint to come again soon, or the result of the listen.
+fn goodbye(method: &Method, asked: &Asked<'_>) -> Option<Bytes> {
+    if *method == Method::GET {
+        return Some(Bytes::from_static(b"\n\nretry: 1000\n\n"));
+    }
+    let id = asked.id.filter(|_| asked.method() == "subscriptions/listen")?.get();
+    Some(Bytes::from(format!(
+        "\n\nevent: message\ndata: {{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{{\"resultType\":\"complete\",\
+         \"_meta\":{{\"io.modelcontextprotocol/subscriptionId\":{id}}}}}}}\n\n"
+    )))
+}
+
+fn unanswered(fault: Fault) -> Failure<'static> {
+    let message = match fault {
+        Fault::Unreachable => "The backend cannot be reached.",
+        Fault::Broken => "The backend closed the connection before it answered.",
+    };
+    Failure::new(StatusCode::BAD_GATEWAY, code::INTERNAL_ERROR, message)
+}
+
+/// A response that must not reach the client: it is no MCP, or it would mean something else there.
+fn unusable(status: StatusCode, media_type: &str, headers: &HeaderMap) -> Option<Failure<'static>> {
+    let gateway = |message| Some(Failure::new(StatusCode::BAD_GATEWAY, code::INTERNAL_ERROR, message));
+    let is_mcp = matches!(media_type, "application/json" | "text/event-stream");
+    match status {
+        // To a client these would speak of its own token, or send it past us.
+        StatusCode::UNAUTHORIZED | StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
+            gateway("The backend refused the runtime's request.")
+        }
+        status if status.is_redirection() => gateway("The backend answered with a redirect."),
+        status if status.is_success() && (is_mcp || media_type.is_empty()) => {
+            let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+            let too_large = media_type == "application/json" && length.is_some_and(|length| length > MAX_ANSWER_BYTES);
+            if too_large { gateway("The backend's answer is too large.") } else { None }
+        }
+        status if status.is_success() => gateway("The backend answered with something that is not MCP."),
+        _ if media_type == "application/json" => None,
+        StatusCode::METHOD_NOT_ALLOWED => {
+            Some(Failure::new(status, code::TRANSPORT, "The backend does not offer this method."))
+        }
+        status if status.is_client_error() => {
+            Some(Failure::new(status, code::INVALID_REQUEST, "The backend refused the request."))
+        }
+        _ => gateway("The backend failed."),
+    }
+}

@@ -1,0 +1,269 @@
+//! One parse of a JSON-RPC message: the members that decide, nothing else is kept. A message that two parsers could read
+//! in two ways (a member twice, bytes that are not UTF-8) is refused: what we check must be what the backend does.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use axum::response::Response;
+use bytes::Bytes;
+use http::StatusCode;
+use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::Envelope;
+use crate::mcp::error::{Failure, code};
+
+/// Deeper nesting is refused; parsers behind us recurse.
+const MAX_DEPTH: usize = 100;
+/// Longer ids are refused: they are echoed and logged.
+const MAX_ID_BYTES: usize = 1024;
+const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
+
+/// What kind of message it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// It has an id and a method.
+    Request,
+    /// It has a method and no id.
+    Notification,
+    /// It has a result or an error.
+    Response,
+}
+
+/// Why a body is refused.
+#[derive(Debug)]
+pub(super) struct Refused {
+    code: i32,
+    message: &'static str,
+    id: Option<Box<RawValue>>,
+}
+
+impl Refused {
+    fn parse() -> Self {
+        Self { code: code::PARSE_ERROR, message: "The request body is not valid JSON.", id: None }
+    }
+
+    fn invalid(message: &'static str) -> Self {
+        Self { code: code::INVALID_REQUEST, message, id: None }
+    }
+
+    fn of(self, id: Option<Box<RawValue>>) -> Self {
+        Self { id, ..self }
+    }
+
+    pub(super) fn response(&self) -> Response {
+        Failure::new(StatusCode::BAD_REQUEST, self.code, self.message).of(self.id.as_deref()).response()
+    }
+}
+
+/// Reads what decides from a message.
+pub(super) fn parse(bytes: Bytes) -> Result<Envelope, Refused> {
+    let text = std::str::from_utf8(&bytes).map_err(|_| Refused::parse())?;
+    if nests_deeper(text.as_bytes(), MAX_DEPTH) {
+        return Err(Refused::invalid("The message is nested too deeply."));
+    }
+    match text.trim_ascii_start().as_bytes().first() {
+        Some(b'{') => {}
+        Some(b'[') => return Err(refuse_batch(text)),
+        _ => return Err(refuse_scalar(text)),
+    }
+    let head: Head<'_> = serde_json::from_str(text).map_err(|error| match error.classify() {
+        serde_json::error::Category::Data => Refused::invalid("The message is not a JSON-RPC message."),
+        _ => Refused::parse(),
+    })?;
+    let id = head.id.map(check_id).transpose()?;
+    if head.jsonrpc.as_deref() != Some("2.0") {
+        return Err(Refused::invalid("The member jsonrpc must be \"2.0\".").of(id));
+    }
+    let kind = match (&id, &head.method, head.result.is_some() || head.error.is_some()) {
+        (Some(_), Some(_), false) => Kind::Request,
+        (None, Some(_), false) => Kind::Notification,
+        (_, None, true) => Kind::Response,
+        _ => return Err(Refused::invalid("The message is neither a request, a notification nor a response.").of(id)),
+    };
+    let Params { name, uri, meta_version } = head.params.unwrap_or_default();
+    let (method, name) = (head.method.map(Cow::into_owned), name.or(uri));
+    Ok(Envelope { kind, id, method, name, meta_version, bytes })
+}
+
+/// JSON-RPC batches are gone since revision 2025-06-18.
+fn refuse_batch(text: &str) -> Refused {
+    match serde_json::from_str::<IgnoredAny>(text) {
+        Ok(_) => Refused::invalid("Batches are not supported: send one message a request."),
+        Err(_) => Refused::parse(),
+    }
+}
+
+fn refuse_scalar(text: &str) -> Refused {
+    match serde_json::from_str::<IgnoredAny>(text) {
+        Ok(_) => Refused::invalid("The message must be a JSON object."),
+        Err(_) => Refused::parse(),
+    }
+}
+
+/// MCP: an id is a string or an integer, never null.
+fn check_id(id: &RawValue) -> Result<Box<RawValue>, Refused> {
+    let text = id.get();
+    let integer = text.trim_start_matches('-').bytes().all(|byte| byte.is_ascii_digit());
+    if !(text.starts_with('"') || integer) {
+        return Err(Refused::invalid("The member id must be a string or an integer."));
+    }
+    if text.len() > MAX_ID_BYTES {
+        return Err(Refused::invalid("The member id is too long."));
+    }
+    Ok(id.to_owned())
+}
+
+/// The objects and arrays of the text are nested deeper than that. Linear, and before any parser that recurses.
+fn nests_deeper(text: &[u8], limit: usize) -> bool {
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    for byte in text {
+        match (in_string, *byte) {
+            (true, _) if escaped => escaped = false,
+            (true, b'\\') => escaped = true,
+            (true, b'"') => in_string = false,
+            (true, _) => {}
+            (false, b'"') => in_string = true,
+            (false, b'{' | b'[') => {
+                depth += 1;
+                if depth > limit {
+                    return true;
+                }
+            }
+            (false, b'}' | b']') => depth = depth.saturating_sub(1),
+            (false, _) => {}
+        }
+    }
+    false
+}
+
+/// The members of a message. A member that comes twice is an error of the derived code.
+#[derive(Deserialize)]
+struct Head<'a> {
+    #[serde(borrow, default)]
+    jsonrpc: Option<Cow<'a, str>>,
+    #[serde(borrow, default, deserialize_with = "even_null")]
+    id: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    method: Option<Cow<'a, str>>,
+    #[serde(default)]
+    params: Option<Params>,
+    #[serde(default, deserialize_with = "even_null")]
+    result: Option<IgnoredAny>,
+    #[serde(default, deserialize_with = "even_null")]
+    error: Option<IgnoredAny>,
+}
+
+/// `Some` for a member that is there, also where it is `null`.
+fn even_null<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
+/// What decides within `params`. Methods that we do not know may put anything there.
+#[derive(Default)]
+struct Params {
+    name: Option<String>,
+    uri: Option<String>,
+    meta_version: Option<String>,
+}
+
+impl<'de> Deserialize<'de> for Params {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ParamsVisitor)
+    }
+}
+
+struct ParamsVisitor;
+
+impl<'de> Visitor<'de> for ParamsVisitor {
+    type Value = Params;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("params")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Params, A::Error> {
+        let mut params = Params::default();
+        let mut seen = [false; 3];
+        while let Some(Key(key)) = map.next_key()? {
+            let (index, slot) = match key.as_ref() {
+                "name" => (0, &mut params.name),
+                "uri" => (1, &mut params.uri),
+                "_meta" => (2, &mut params.meta_version),
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                    continue;
+                }
+            };
+            if std::mem::replace(&mut seen[index], true) {
+                return Err(serde::de::Error::custom("a member comes twice"));
+            }
+            *slot = match index {
+                2 => map.next_value::<Meta>()?.0,
+                _ => map.next_value::<Text>()?.0,
+            };
+        }
+        Ok(params)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Params, A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Params::default())
+    }
+
+    fn visit_unit<E>(self) -> Result<Params, E> {
+        Ok(Params::default())
+    }
+}
+
+/// A member's name, without a copy where it has no escapes.
+#[derive(Deserialize)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// A string; anything else counts as none.
+struct Text(Option<String>);
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = <&RawValue>::deserialize(deserializer)?;
+        Ok(Self(serde_json::from_str(raw.get()).ok()))
+    }
+}
+
+/// The protocol revision in `_meta`.
+struct Meta(Option<String>);
+
+impl<'de> Deserialize<'de> for Meta {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct MetaVisitor;
+        impl<'de> Visitor<'de> for MetaVisitor {
+            type Value = Meta;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Meta, A::Error> {
+                let mut version = None;
+                let mut seen = false;
+                while let Some(Key(key)) = map.next_key()? {
+                    if key != META_VERSION {
+                        map.next_value::<IgnoredAny>()?;
+                        continue;
+                    }
+                    if std::mem::replace(&mut seen, true) {
+                        return Err(serde::de::Error::custom("a member comes twice"));
+                    }
+                    version = map.next_value::<Text>()?.0;
+                }
+                Ok(Meta(version))
+            }
+        }
+        deserializer.deserialize_map(MetaVisitor)
+    }
+}
+
+#[cfg(test)]
+#[path = "message_tests.rs"]
+mod tests;

@@ -1,0 +1,125 @@
+//! What is read from a message, and what is refused.
+
+use super::*;
+
+fn read(text: &str) -> Result<Envelope, Refused> {
+    parse(Bytes::copy_from_slice(text.as_bytes()))
+}
+
+fn refusal(text: &str) -> (i32, Option<String>) {
+    let refused = read(text).expect_err("refused");
+    (refused.code, refused.id.map(|id| id.get().to_owned()))
+}
+
+#[test]
+fn a_tool_call_is_read() {
+    let envelope = read(
+        r#" {"jsonrpc":"2.0","id":"a\"1","method":"tools/call","params":{"name":"ad\u0064","arguments":{"name":"x"},
+            "_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","other":[1]}},"unknown":{"method":"no"}}"#,
+    )
+    .expect("read");
+    assert_eq!(envelope.kind, Kind::Request);
+    assert_eq!(envelope.tool(), Some("add"));
+    assert_eq!(envelope.id.expect("an id").get(), r#""a\"1""#);
+    assert_eq!(envelope.meta_version.as_deref(), Some("2026-07-28"));
+}
+
+#[test]
+fn notifications_and_responses_are_told_apart() {
+    let notification = read(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#).expect("read");
+    assert_eq!((notification.kind, notification.tool()), (Kind::Notification, None));
+    let response = read(r#"{"jsonrpc":"2.0","id":7,"result":null}"#).expect("read");
+    assert_eq!(response.kind, Kind::Response);
+    let error = read(r#"{"jsonrpc":"2.0","error":{"code":1,"message":""}}"#).expect("read");
+    assert_eq!(error.kind, Kind::Response);
+}
+
+#[test]
+fn params_of_any_shape_are_let_through() {
+    for params in ["[1,2]", "null", r#"{"name":7,"uri":{"a":1}}"#, r#"{"_meta":{}}"#] {
+        let text = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"x/y","params":{params}}}"#);
+        let envelope = read(&text).expect("read");
+        assert_eq!((envelope.name, envelope.meta_version), (None, None), "{params}");
+    }
+    let uri = read(r#"{"jsonrpc":"2.0","id":1,"method":"resources/read","params":{"uri":"file:///a"}}"#).expect("read");
+    assert_eq!(uri.name.as_deref(), Some("file:///a"));
+}
+
+#[test]
+fn what_is_not_json_is_a_parse_error() {
+    for text in ["", "{", "nonsense", r#"{"jsonrpc":"2.0","id":1,"method":"a"} x"#, "[1,", "{\"a\":\"\u{1}\"}"] {
+        assert_eq!(refusal(text).0, code::PARSE_ERROR, "{text}");
+    }
+    let bytes = Bytes::from_static(b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"a\",\"x\":\"\xff\"}");
+    assert_eq!(parse(bytes).expect_err("refused").code, code::PARSE_ERROR);
+}
+
+#[test]
+fn what_is_not_a_message_is_an_invalid_request() {
+    for text in [
+        "7",
+        "\"text\"",
+        "[]",
+        r#"[{"jsonrpc":"2.0","id":1,"method":"ping"}]"#,
+        "{}",
+        r#"{"jsonrpc":"2.0","id":null,"method":"ping"}"#,
+        r#"{"jsonrpc":"2.0","id":1.5,"method":"ping"}"#,
+        r#"{"jsonrpc":"2.0","id":[1],"method":"ping"}"#,
+        r#"{"jsonrpc":"2.0","id":1,"method":7}"#,
+    ] {
+        assert_eq!(refusal(text).0, code::INVALID_REQUEST, "{text}");
+    }
+}
+
+#[test]
+fn the_id_is_echoed_where_it_could_be_read() {
+    assert_eq!(
+        refusal(r#"{"jsonrpc":"1.0","id":12345678901234567890,"method":"a"}"#).1.as_deref(),
+        Some("12345678901234567890")
+    );
+    assert_eq!(refusal(r#"{"jsonrpc":"2.0","id":"q"}"#).1.as_deref(), Some("\"q\""));
+}
+
+#[test]
+fn a_member_that_comes_twice_is_refused() {
+    for text in [
+        r#"{"jsonrpc":"2.0","id":1,"method":"tools/list","method":"tools/call"}"#,
+        r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","n\u0061me":"b"}}"#,
+        r#"{"jsonrpc":"2.0","id":1,"method":"a","params":{"_meta":{},"_meta":{}}}"#,
+    ] {
+        assert_eq!(refusal(text).0, code::INVALID_REQUEST, "{text}");
+    }
+}
+
+#[test]
+fn depth_is_bounded_and_brackets_in_strings_do_not_count() {
+    let nested = |depth: usize| {
+        format!(r#"{{"jsonrpc":"2.0","id":1,"method":"a","params":{}{}}}"#, "[".repeat(depth), "]".repeat(depth))
+    };
+    assert!(read(&nested(MAX_DEPTH - 1)).is_ok());
+    assert_eq!(refusal(&nested(MAX_DEPTH)).0, code::INVALID_REQUEST);
+    let text = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"a","params":{{"x":"\"{}"}}}}"#, "[".repeat(1000));
+    assert!(read(&text).is_ok());
+}
+
+#[test]
+fn an_overlong_id_is_refused() {
+    let text = format!(r#"{{"jsonrpc":"2.0","id":"{}","method":"a"}}"#, "x".repeat(MAX_ID_BYTES));
+    assert_eq!(refusal(&text).0, code::INVALID_REQUEST);
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_body_makes_it_panic(bytes: Vec<u8>) {
+        let _ = parse(Bytes::from(bytes));
+    }
+
+    #[test]
+    fn what_is_read_is_what_serde_json_reads(id: i64, method in "[a-z/]{1,12}", name in "\\PC{0,12}") {
+        let text = serde_json::json!({"jsonrpc": "2.0", "id": id, "method": method, "params": {"name": name}}).to_string();
+        let envelope = read(&text).expect("read");
+        proptest::prop_assert_eq!(envelope.id.expect("an id").get(), id.to_string());
+        proptest::prop_assert_eq!(envelope.method.expect("a method"), method);
+        proptest::prop_assert_eq!(envelope.name.expect("a name"), name);
+    }
+}

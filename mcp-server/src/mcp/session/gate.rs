@@ -1,0 +1,191 @@
+//! Who gets into which session.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use axum::response::Response;
+use http::StatusCode;
+use mcp_server_config::Sessions;
+use serde_json::value::RawValue;
+
+use super::records::{Known, Record, Records};
+use super::table::{Content, Entry, Table};
+use super::{Owner, capacity, is_id, now};
+use crate::mcp::error::{Failure, code};
+use crate::state::Redis;
+
+/// A session ends after a day, however busy it is.
+const MAX_AGE: u64 = 24 * 60 * 60;
+const RETRY_AFTER: Duration = Duration::from_secs(2);
+
+/// Why a request gets into no session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// It names none, and must.
+    Missing,
+    /// There is none of that name, or it is not the caller's.
+    NotFound,
+    /// No room for another.
+    Full,
+    /// Redis would have to be asked, and does not answer.
+    Unavailable,
+    /// This process is ending.
+    Draining,
+}
+
+impl Refusal {
+    pub(crate) fn response(self, id: Option<&RawValue>) -> Response {
+        match self {
+            Self::Missing => {
+                Failure::new(StatusCode::BAD_REQUEST, code::TRANSPORT, "The header Mcp-Session-Id is required.")
+            }
+            Self::NotFound => Failure::new(StatusCode::NOT_FOUND, code::SESSION_NOT_FOUND, "Session not found."),
+            Self::Full => Failure::busy("Too many sessions. Try again later.", RETRY_AFTER * 15),
+            Self::Unavailable => Failure::busy("Sessions are unavailable. Try again later.", RETRY_AFTER),
+            Self::Draining => Failure::busy("This server is shutting down. Try again.", RETRY_AFTER / 2),
+        }
+        .of(id)
+        .response()
+    }
+}
+
+/// Where a session is.
+pub(crate) enum Found<T> {
+    /// In this process.
+    Here(Arc<Entry<T>>),
+    /// In redis: this process can take it over.
+    Known(Record),
+}
+
+/// The sessions of one endpoint.
+pub(crate) struct Gate<T> {
+    table: Table<T>,
+    records: Option<Records>,
+}
+
+impl<T: Content> Gate<T> {
+    /// `redis`: where any replica may take over any session.
+    pub(crate) fn new(config: &Sessions, redis: Option<Arc<Redis>>) -> Self {
+        let idle = u64::from(config.idle_timeout_seconds.max(1)).min(MAX_AGE);
+        let max = config.max.map_or_else(capacity::default_max, |max| max as usize);
+        let records = redis.map(|redis| Records::new(redis, idle, MAX_AGE));
+        Self { table: Table::new(max, idle, MAX_AGE, records.is_some()), records }
+    }
+
+    /// Ends sessions whose time is over, for as long as the gate is in use. Call within a tokio runtime.
+    pub(crate) fn start_sweeping(self: &Arc<Self>, config: &Sessions) {
+        let pause = Duration::from_secs(u64::from(config.idle_timeout_seconds / 10).clamp(1, 30));
+        tokio::spawn(sweep(Arc::downgrade(self), pause));
+    }
+
+    /// Finds the caller's session of that name.
+    pub(crate) async fn find(&self, id: Option<&str>, owner: &Owner) -> Result<Found<T>, Refusal> {
+        let id = id.ok_or(Refusal::Missing)?;
+        if !is_id(id) {
+            return Err(Refusal::NotFound);
+        }
+        let now = now();
+        let Some(entry) = self.table.get(id, now) else {
+            return self.find_in_redis(id, owner, now).await.map(Found::Known);
+        };
+        if entry.owner != *owner {
+            return Err(Refusal::NotFound);
+        }
+        entry.used(now);
+        self.touch(&entry, now).await?;
+        Ok(Found::Here(entry))
+    }
+
+    async fn find_in_redis(&self, id: &str, owner: &Owner, now: u64) -> Result<Record, Refusal> {
+        let records = self.records.as_ref().ok_or(Refusal::NotFound)?;
+        let record = records.read(id, now).await.map_err(|_| Refusal::Unavailable)?;
+        let record = record.filter(|record| record.owner == *owner).ok_or(Refusal::NotFound)?;
+        if self.table.has_room(now) { Ok(record) } else { Err(Refusal::Full) }
+    }
+
+    /// Tells redis that the session is used, and learns from it whether another replica has ended it.
+    async fn touch(&self, entry: &Entry<T>, now: u64) -> Result<(), Refusal> {
+        let Some(records) = &self.records else { return Ok(()) };
+        match records.touch(&entry.id, entry.created, now).await {
+            // Without redis the session is served from here.
+            Ok(Known::Alive) | Err(_) => Ok(()),
+            Ok(Known::Ended) => {
+                self.table.remove(&entry.id);
+                Err(Refusal::NotFound)
+            }
+            Ok(Known::Lost) => {
+                if let Some(content) = entry.record.get() {
+                    let record = Record { owner: entry.owner, created: entry.created, content: content.clone() };
+                    let _ = records.write(&entry.id, &record, now).await;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether there is room for another session.
+    pub(crate) fn check_room(&self) -> Result<(), Refusal> {
+        if self.table.has_room(now()) { Ok(()) } else { Err(Refusal::Full) }
+    }
+
+    /// Holds a session. `created` is that of its record, or absent for a new one.
+    pub(crate) fn hold(
+        &self,
+        id: Arc<str>,
+        owner: Owner,
+        created: Option<u64>,
+        content: T,
+    ) -> Result<Arc<Entry<T>>, Refusal> {
+        let now = now();
+        self.table.insert(Entry::new(id, owner, created.unwrap_or(now), now, content), now).map_err(|_| Refusal::Full)
+    }
+
+    /// Lets every replica know of a session that is held here.
+    pub(crate) async fn publish(&self, entry: &Entry<T>, content: String) -> Result<(), Refusal> {
+        let Some(records) = &self.records else { return Ok(()) };
+        let record = Record { owner: entry.owner, created: entry.created, content };
+        records.write(&entry.id, &record, now()).await.map_err(|_| Refusal::Unavailable)?;
+        let _ = entry.record.set(record.content);
+        Ok(())
+    }
+
+    /// Ends a session everywhere.
+    pub(crate) async fn end(&self, id: &str) -> Result<(), Refusal> {
+        self.table.remove(id);
+        match &self.records {
+            Some(records) => records.end(id).await.map_err(|_| Refusal::Unavailable),
+            None => Ok(()),
+        }
+    }
+
+    /// Lets go of a session that is held here. Another replica, or this one, may take it over from redis.
+    pub(crate) fn release(&self, id: &str) {
+        self.table.remove(id);
+    }
+
+    /// Forgets a session if that holds for it.
+    pub(crate) fn forget_if(&self, id: &str, condition: impl FnOnce(&T) -> bool) {
+        self.table.remove_if(id, condition);
+    }
+
+    /// The session, if it is held here, whosever it is.
+    pub(crate) fn held(&self, id: &str) -> Option<Arc<Entry<T>>> {
+        self.table.get(id, now())
+    }
+
+    /// Sessions that are held here.
+    pub(crate) fn len(&self) -> usize {
+        self.table.len()
+    }
+}
+
+async fn sweep<T: Content>(gate: Weak<Gate<T>>, pause: Duration) {
+    loop {
+        tokio::time::sleep(pause).await;
+        let Some(gate) = gate.upgrade() else { return };
+        for entry in gate.table.sweep(now()) {
+            // A stream without requests keeps its session alive in redis too.
+            let _ = gate.touch(&entry, now()).await;
+        }
+    }
+}
