@@ -12,15 +12,20 @@
 
 // The order is that of the data; the comments keep rustfmt from sorting it.
 pub mod controller;
-// What the operator remembers of the cluster between two reconciles.
+// What waits for a reconcile, and what the operator remembers between two.
 pub mod cache;
+pub mod memory;
+pub mod queue;
 // One server, on one screen.
+pub mod context;
+pub mod error;
 pub mod reconcile;
 // IO in.
 pub mod resolve;
 // Pure.
 pub mod desired;
 pub mod exposure;
+pub mod kind;
 // IO out.
 pub mod apply;
 // Asking the running server.
@@ -29,8 +34,13 @@ pub mod verify;
 pub mod status;
 // And when something changed.
 pub mod events;
-// Around it.
+pub mod text;
+// Around it: the process.
+pub mod cli;
+pub mod client;
+pub mod health;
 pub mod lease;
 pub mod metrics;
+pub mod operator;
 pub mod rbac;
 pub mod settings;

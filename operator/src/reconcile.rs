@@ -1,1 +1,151 @@
-//! One server, brought to its spec.
+//! One server, brought to its spec: resolve → desired → apply → observe → report.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use kube::core::PartialObjectMeta;
+use kube::runtime::controller::Action;
+use mcp_crds::McpServer;
+use rand::Rng;
+use tokio::time::timeout;
+use tracing::{debug, warn};
+
+use crate::apply;
+use crate::cache::{Index, Key, Server, Unreadable};
+use crate::context::Context;
+use crate::desired::endpoint::{self, Backend};
+use crate::desired::{Children, Identity, desired};
+use crate::error::{Error, Retry};
+use crate::kind::Kind;
+use crate::resolve::{Resolution, resolve};
+use crate::status::{self, Observed, Outcome};
+use crate::verify::Target;
+
+/// What the queue knows of a server: its name. The object itself is in the cache.
+pub type Handle = PartialObjectMeta<McpServer>;
+
+/// A reconcile without a reason: watches wake us, this is the safety net. It asks nobody when nothing has changed.
+const SAFETY_NET: Duration = Duration::from_secs(600);
+
+/// Brings one server to its spec and says how far it came.
+///
+/// # Errors
+/// Why it did not reach its end. The status says so already.
+pub async fn reconcile(handle: Arc<Handle>, ctx: Arc<Context>) -> Result<Action, Error> {
+    let metadata = &handle.metadata;
+    let key = Key::new(metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default());
+    let Some((server, readable)) = ctx.cache.servers.get(&key).map(|entry| object(&entry)) else {
+        return Ok(Action::await_change());
+    };
+    if server.metadata.deletion_timestamp.is_some() {
+        // The garbage collector takes the children by their owner references.
+        ctx.stop_asking(&key);
+        return Ok(Action::await_change());
+    }
+    let started = Instant::now();
+    let (plan, outcome) = match readable.and_then(|()| plan(&server, &key, &ctx)) {
+        Ok(plan) => {
+            let outcome = timeout(ctx.deadline, act(&server, &plan, &ctx)).await;
+            (Some(plan), outcome.unwrap_or(Outcome::Failed(Error::Deadline(ctx.deadline))))
+        }
+        Err(error) => (None, Outcome::Failed(error)),
+    };
+    let seen = observe(&server, &key, plan.as_ref(), &ctx);
+    let reported = timeout(ctx.deadline, report(&server, &key, &outcome, &seen, &ctx)).await;
+    let reported = reported.unwrap_or(Err(Error::Deadline(ctx.deadline)));
+    let result = match outcome {
+        Outcome::Failed(error) => Err(error),
+        Outcome::Programmed | Outcome::Suspended { .. } => reported,
+    };
+    ctx.metrics.reconciled(result.as_ref().err().map(Error::reason), started.elapsed());
+    result?;
+    ctx.memory.with(&key, crate::memory::Remembered::succeeded);
+    Ok(Action::requeue(SAFETY_NET.mul_f64(rand::rng().random_range(0.8..1.2))))
+}
+
+/// What is wanted, from the cache and the spec alone.
+struct Plan {
+    id: Identity,
+    resolution: Resolution,
+    children: Children,
+}
+
+fn object(entry: &Server) -> (Arc<McpServer>, Result<(), Error>) {
+    match &entry.object {
+        Ok(server) => (Arc::clone(server), Ok(())),
+        Err(Unreadable { metadata, error }) => {
+            let mut server = McpServer::new("", mcp_crds::McpServerSpec::default());
+            server.metadata = metadata.clone();
+            (Arc::new(server), Err(Error::Unreadable(crate::text::clean(error))))
+        }
+    }
+}
+
+fn plan(server: &McpServer, key: &Key, ctx: &Context) -> Result<Plan, Error> {
+    let id = Identity::of(server)?;
+    let resolution = resolve(server, key, &ctx.cache, &ctx.scope)?;
+    let children = desired(server, &resolution.resolved, &ctx.settings)?;
+    Ok(Plan { id, resolution, children })
+}
+
+async fn act(server: &McpServer, plan: &Plan, ctx: &Context) -> Outcome {
+    let Plan { id, resolution, children } = plan;
+    if server.spec.suspend {
+        return Outcome::Suspended { converged: apply::is_converged(children, id, ctx) };
+    }
+    // Nothing is written while something is missing: pods that run keep what they have.
+    let applied = match resolution.complete() {
+        Ok(()) => apply::apply(children, id, ctx).await,
+        Err(missing) => Err(missing),
+    };
+    applied.map_or_else(Outcome::Failed, |()| Outcome::Programmed)
+}
+
+/// What the cluster says, from the cache, and what the server itself says, from the verifier.
+fn observe(server: &McpServer, key: &Key, plan: Option<&Plan>, ctx: &Context) -> Observed {
+    let uid = server.metadata.uid.as_deref().unwrap_or_default();
+    let child = |kind: Kind| ctx.cache.children(kind).get(key).filter(|child| child.belongs_to(uid));
+    let mut pods = ctx.cache.pods.find(&Index::Server(key.clone()));
+    pods.retain(|pod| pod.part.server_uid.as_deref() == Some(uid));
+    let target = plan.map(|plan| Target::of(server, &plan.id, &plan.children, &ctx.settings, &ctx.cache));
+    Observed {
+        deployment: child(Kind::Deployment),
+        ingress: child(Kind::Ingress),
+        pods,
+        pending_certificate: plan.and_then(|plan| plan.resolution.pending_certificate.clone()),
+        shared_hosts: plan.map(|plan| plan.resolution.resolved.shared_hosts.clone()).unwrap_or_default(),
+        findings: target.clone().and_then(|target| ctx.verifier.as_ref()?.observe(target)),
+        target,
+        probes_off: ctx.verifier.is_none(),
+        address: plan.map(|plan| endpoint::address(&plan.id, &server.spec, &ctx.settings)).unwrap_or_default(),
+        selector: plan.map(|plan| plan.id.selector_text()).unwrap_or_default(),
+        backend: Backend::of(&server.spec).ok().map(|backend| backend.kind().to_owned()),
+    }
+}
+
+async fn report(server: &McpServer, key: &Key, outcome: &Outcome, seen: &Observed, ctx: &Context) -> Result<(), Error> {
+    let earlier = status::current(server, key, ctx);
+    let now = status::status(server, outcome, seen, &earlier, Timestamp::now());
+    status::report(server, key, &earlier, now, ctx).await
+}
+
+/// When to try again after an error.
+#[expect(clippy::needless_pass_by_value, reason = "the signature is that of kube's controller")]
+pub fn error_policy(handle: Arc<Handle>, error: &Error, ctx: Arc<Context>) -> Action {
+    let metadata = &handle.metadata;
+    let key = Key::new(metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default());
+    let reason = error.reason();
+    match error.retry() {
+        Retry::After(pause) => {
+            debug!(server = %key, reason = reason.as_str(), message = error.message(), "waits");
+            Action::requeue(pause)
+        }
+        Retry::Backoff => {
+            let pause = ctx.memory.with(&key, crate::memory::Remembered::failed);
+            let (seconds, reason) = (pause.as_secs(), reason.as_str());
+            warn!(server = %key, reason, message = error.message(), seconds, "failed, trying again");
+            Action::requeue(pause)
+        }
+    }
+}

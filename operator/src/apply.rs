@@ -1,1 +1,0 @@
-//! Writes the children, then removes what is no longer wanted.

@@ -1,0 +1,161 @@
+//! Writes the children, then removes what is no longer wanted. A child that is as it should be costs no request.
+//!
+//! ```text
+//! for each child, what pods need first:  guard (is it ours?) → compare (is it as applied?) → apply
+//! then                                   prune what is ours and not wanted
+//! ```
+
+mod compare;
+mod keys;
+mod manifest;
+mod prune;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use kube::Api;
+use kube::api::{DynamicObject, Patch, PatchParams};
+use tracing::info;
+
+pub use compare::{Difference, compare, guard};
+pub use manifest::{Manifest, Manifests};
+
+use crate::cache::{Cache, Child, Key};
+use crate::context::Context;
+use crate::desired::identity::MANAGER;
+use crate::desired::{Children, Identity};
+use crate::error::Error;
+use crate::kind::Kind;
+use crate::memory::CONTEST_LIMIT;
+
+/// Brings every child of one server to what is wanted.
+///
+/// # Errors
+/// The first child that could not be written. Those that pods do not need do not keep the others from being written.
+pub async fn apply(children: &Children, id: &Identity, ctx: &Context) -> Result<(), Error> {
+    let manifests = Manifests::of(children)?;
+    let server = Key::new(&id.namespace, &id.name);
+    let writer = Writer { ctx, id, server: &server };
+    let mut first = None;
+    for kind in Kind::ALL {
+        if kind == Kind::Secret {
+            keys::ensure(&writer, manifests.keys).await?;
+        }
+        for manifest in manifests.applied.iter().filter(|manifest| manifest.kind == kind) {
+            match writer.put(manifest).await {
+                Err(error) if matches!(kind, Kind::Service | Kind::Ingress) => first = first.or(Some(error)),
+                written => written?,
+            }
+        }
+    }
+    if let Some(error) = first {
+        return Err(error);
+    }
+    prune::prune(&writer, &manifests).await?;
+    contest(&writer)
+}
+
+/// Whether every child is as it should be. Asks nobody.
+#[must_use]
+pub fn is_converged(children: &Children, id: &Identity, ctx: &Context) -> bool {
+    let Ok(manifests) = Manifests::of(children) else { return false };
+    let server = Key::new(&id.namespace, &id.name);
+    let writer = Writer { ctx, id, server: &server };
+    manifests.applied.iter().all(|manifest| {
+        let found = writer.cached(manifest.kind, &manifest.name);
+        found.is_some_and(|found| writer.difference(manifest, Some(&found)) == Difference::None)
+    })
+}
+
+/// One server's children, and where they are written.
+struct Writer<'a> {
+    ctx: &'a Context,
+    id: &'a Identity,
+    server: &'a Key,
+}
+
+impl Writer<'_> {
+    async fn put(&self, manifest: &Manifest) -> Result<(), Error> {
+        let Manifest { kind, name, .. } = manifest;
+        let found = match self.cached(*kind, name) {
+            Some(found) => Some(found),
+            None => self.look_up(*kind, name).await?.map(Arc::new),
+        };
+        if let Some(found) = &found {
+            guard(found, self.id)?;
+        }
+        let difference = self.difference(manifest, found.as_deref());
+        match &difference {
+            Difference::None => return Ok(()),
+            Difference::Drift(path) => self.count_repair(manifest, path)?,
+            Difference::Absent | Difference::Intent => {}
+        }
+        let params = PatchParams::apply(MANAGER).force();
+        let applied = self.api(*kind).patch(name, &params, &Patch::Apply(&manifest.body)).await;
+        let applied = applied.map_err(|source| api_error("apply", *kind, name, source))?;
+        info!(kind = kind.as_str(), child = %name, why = %difference, "applied");
+        self.ctx.metrics.applied(*kind, difference.label());
+        self.remember(*kind, applied, found.as_deref());
+        Ok(())
+    }
+
+    fn cached(&self, kind: Kind, name: &str) -> Option<Arc<Child>> {
+        self.ctx.cache.children(kind).get(&Key::new(&self.id.namespace, name))
+    }
+
+    /// An object that no watch shows may still be there, without our label: somebody else's, or ours with its labels
+    /// taken off. Asked only before something is created.
+    async fn look_up(&self, kind: Kind, name: &str) -> Result<Option<Child>, Error> {
+        if Cache::sees_all(kind) {
+            return Ok(None);
+        }
+        let found = self.api(kind).get_metadata_opt(name).await;
+        let found = found.map_err(|source| api_error("look for", kind, name, source))?;
+        Ok(found.map(|object| Child::of(kind, object.metadata)))
+    }
+
+    fn difference(&self, manifest: &Manifest, found: Option<&Child>) -> Difference {
+        let settled = |child: &Child| {
+            let fingerprint = child.fields.fingerprint();
+            self.ctx.memory.with(self.server, |server| server.is_settled(manifest.kind, &manifest.name, fingerprint))
+        };
+        compare(manifest, found, settled)
+    }
+
+    /// Three repairs of the same field are made; who fights on is left alone until the ten minutes are over.
+    fn count_repair(&self, manifest: &Manifest, path: &str) -> Result<(), Error> {
+        let (kind, name, now) = (manifest.kind, &manifest.name, Instant::now());
+        self.ctx.memory.with(self.server, |server| {
+            let times = server.repairs(kind, name, path, now);
+            if times >= CONTEST_LIMIT {
+                return Err(Error::Contested { kind, name: name.clone(), path: path.to_owned(), times });
+            }
+            server.repaired(kind, name, path, now);
+            Ok(())
+        })
+    }
+
+    /// The cache knows the answer before the watch brings it: the next reconcile must not write again.
+    fn remember(&self, kind: Kind, applied: DynamicObject, before: Option<&Child>) {
+        let mut child = Child::of(kind, applied.metadata);
+        if let Some(before) = before {
+            child.status = before.status.clone();
+        }
+        let (name, fingerprint) = (child.key.name.clone(), child.fields.fingerprint());
+        self.ctx.memory.with(self.server, |server| server.settle(kind, &name, fingerprint));
+        self.ctx.cache.children(kind).put(child);
+    }
+
+    fn api(&self, kind: Kind) -> Api<DynamicObject> {
+        Api::namespaced_with(self.ctx.client.clone(), &self.id.namespace, &kind.resource())
+    }
+}
+
+fn contest(writer: &Writer<'_>) -> Result<(), Error> {
+    let contested = writer.ctx.memory.with(writer.server, |server| server.contested(Instant::now()));
+    contested.map_or(Ok(()), |(kind, name, path, times)| Err(Error::Contested { kind, name, path, times }))
+}
+
+fn api_error(action: &'static str, kind: Kind, name: &str, source: kube::Error) -> Error {
+    Error::Api { action, kind, name: name.to_owned(), source: Box::new(source) }
+}

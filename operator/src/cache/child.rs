@@ -1,0 +1,174 @@
+//! What is kept of an object that is, or might be, a child: who owns it, what we last wrote, what is still ours, and
+//! the status that we report.
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::networking::v1::Ingress;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+
+use super::fields::FieldSet;
+use super::table::{Entry, Index, Key};
+use crate::kind::Kind;
+
+/// Annotation with the digest of what we last applied.
+pub const INTENT: &str = "mcp-operator.dev/intent";
+
+/// One object of the cluster, trimmed.
+#[derive(Clone, Debug)]
+pub struct Child {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its namespace and name.
+    pub key: Key,
+    /// `metadata.uid`.
+    pub uid: String,
+    /// `metadata.resourceVersion`.
+    pub resource_version: String,
+    /// `metadata.generation`, 0 where there is none.
+    pub generation: i64,
+    /// The McpServer that it belongs to.
+    pub owner: Option<Owner>,
+    /// It is being deleted.
+    pub deleting: bool,
+    /// Digest of what we last applied.
+    pub intent: Option<String>,
+    /// What is ours of it.
+    pub fields: FieldSet,
+    /// What the cluster says of it.
+    pub status: ChildStatus,
+}
+
+/// An McpServer, as an owner reference names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// Its name.
+    pub name: String,
+    /// Its UID: another server may have had the name before.
+    pub uid: String,
+}
+
+/// The status that is read of some kinds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ChildStatus {
+    /// Of no interest.
+    #[default]
+    None,
+    /// Of a Deployment.
+    Rollout(Rollout),
+    /// Of an Ingress: the addresses that its controller published.
+    Addresses(Vec<String>),
+}
+
+/// How far a Deployment is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rollout {
+    /// The generation that its controller has seen.
+    pub observed_generation: i64,
+    /// Pods that exist.
+    pub replicas: i32,
+    /// Pods of the newest template.
+    pub updated: i32,
+    /// Pods that are ready.
+    pub ready: i32,
+    /// `ProgressDeadlineExceeded`: the newest template does not come up.
+    pub stuck: bool,
+    /// Why pods could not even be created: a quota, an admission policy.
+    pub refused: Option<String>,
+}
+
+impl Child {
+    /// Trims an object of which only the metadata is known.
+    #[must_use]
+    pub fn of(kind: Kind, metadata: ObjectMeta) -> Self {
+        let owner = metadata.owner_references.as_deref().and_then(server_owner);
+        // Others' objects are only looked up as references: their fields are of no interest.
+        let fields = match (&owner, metadata.managed_fields) {
+            (Some(_), Some(entries)) => FieldSet::of(&entries),
+            _ => FieldSet::default(),
+        };
+        Self {
+            kind,
+            key: Key::new(metadata.namespace.unwrap_or_default(), metadata.name.unwrap_or_default()),
+            uid: metadata.uid.unwrap_or_default(),
+            resource_version: metadata.resource_version.unwrap_or_default(),
+            generation: metadata.generation.unwrap_or_default(),
+            owner,
+            deleting: metadata.deletion_timestamp.is_some(),
+            intent: metadata.annotations.and_then(|mut annotations| annotations.remove(INTENT)),
+            fields,
+            status: ChildStatus::None,
+        }
+    }
+
+    /// Trims a Deployment.
+    #[must_use]
+    pub fn of_deployment(deployment: Deployment) -> Self {
+        let status = ChildStatus::Rollout(Rollout::of(&deployment));
+        Self { status, ..Self::of(Kind::Deployment, deployment.metadata) }
+    }
+
+    /// Trims an Ingress.
+    #[must_use]
+    pub fn of_ingress(ingress: Ingress) -> Self {
+        let points = ingress.status.and_then(|status| status.load_balancer).and_then(|balancer| balancer.ingress);
+        let addresses =
+            points.unwrap_or_default().into_iter().filter_map(|point| point.hostname.or(point.ip)).collect();
+        Self { status: ChildStatus::Addresses(addresses), ..Self::of(Kind::Ingress, ingress.metadata) }
+    }
+
+    /// Whether it belongs to the McpServer with that UID.
+    #[must_use]
+    pub fn belongs_to(&self, uid: &str) -> bool {
+        self.owner.as_ref().is_some_and(|owner| owner.uid == uid)
+    }
+
+    /// How far the Deployment is.
+    #[must_use]
+    pub fn rollout(&self) -> Option<&Rollout> {
+        match &self.status {
+            ChildStatus::Rollout(rollout) => Some(rollout),
+            ChildStatus::None | ChildStatus::Addresses(_) => None,
+        }
+    }
+}
+
+impl Rollout {
+    fn of(deployment: &Deployment) -> Self {
+        let Some(status) = &deployment.status else { return Self::default() };
+        let conditions = status.conditions.as_deref().unwrap_or_default();
+        let condition = |kind: &str, wanted: &str| {
+            conditions.iter().find(|condition| condition.type_ == kind && condition.status == wanted)
+        };
+        Self {
+            observed_generation: status.observed_generation.unwrap_or_default(),
+            replicas: status.replicas.unwrap_or_default(),
+            updated: status.updated_replicas.unwrap_or_default(),
+            ready: status.ready_replicas.unwrap_or_default(),
+            stuck: condition("Progressing", "False")
+                .is_some_and(|condition| condition.reason.as_deref() == Some("ProgressDeadlineExceeded")),
+            refused: condition("ReplicaFailure", "True").map(|condition| condition.message.clone().unwrap_or_default()),
+        }
+    }
+}
+
+/// The McpServer that an object's owner references name as its controller.
+#[must_use]
+pub fn server_owner(owners: &[OwnerReference]) -> Option<Owner> {
+    let ours =
+        |owner: &&OwnerReference| owner.kind == "McpServer" && owner.api_version.starts_with("mcp-operator.dev/");
+    owners.iter().find(ours).map(|owner| Owner { name: owner.name.clone(), uid: owner.uid.clone() })
+}
+
+impl Entry for Child {
+    fn key(&self) -> Key {
+        self.key.clone()
+    }
+
+    fn resource_version(&self) -> &str {
+        &self.resource_version
+    }
+
+    fn indexes(&self) -> Vec<Index> {
+        let server = |owner: &Owner| Index::Server(Key::new(&self.key.namespace, &owner.name));
+        self.owner.iter().map(server).collect()
+    }
+}

@@ -1,0 +1,259 @@
+//! The watches that feed the cache, and whom each change wakes.
+
+use std::collections::HashSet;
+use std::fmt::Debug;
+use std::pin::pin;
+use std::sync::Arc;
+
+use futures::StreamExt;
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service, ServiceAccount};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::{Ingress, IngressClass, NetworkPolicy};
+use kube::core::{DeserializeGuard, PartialObjectMeta};
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::{Api, Client, Resource};
+use mcp_crds::McpServer;
+use serde::de::DeserializeOwned;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tracing::{debug, warn};
+
+use super::{Cache, Change, Child, ClassView, Entry, Index, Key, PodView, ReplicaSetView, Server, SliceView, Table};
+use crate::desired::identity::OWNER_UID;
+use crate::kind::Kind;
+use crate::metrics::Metrics;
+use crate::queue::Queue;
+
+/// Which part of the cluster is watched.
+#[derive(Clone, Debug, Default)]
+pub struct Scope {
+    /// These namespaces; all, when empty.
+    pub namespaces: Vec<String>,
+}
+
+impl Scope {
+    /// Whether objects of the cluster itself, such as IngressClasses, may be read.
+    #[must_use]
+    pub fn is_cluster(&self) -> bool {
+        self.namespaces.is_empty()
+    }
+
+    fn parts(&self) -> Vec<Option<String>> {
+        if self.is_cluster() { vec![None] } else { self.namespaces.iter().cloned().map(Some).collect() }
+    }
+}
+
+/// Tells when every watch has listed once: until then "not in the cache" does not mean "not in the cluster".
+#[derive(Clone, Debug)]
+pub struct Synced(watch::Receiver<usize>);
+
+impl Synced {
+    /// Whether every watch has listed.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        *self.0.borrow() == 0
+    }
+
+    /// Waits until every watch has listed. False when the watches ended before.
+    pub async fn complete(&mut self) -> bool {
+        self.0.wait_for(|missing| *missing == 0).await.is_ok()
+    }
+}
+
+/// Starts every watch into `tasks`. `server_changed` hears of each server that appears, changes or goes.
+pub fn start(
+    client: &Client,
+    scope: &Scope,
+    cache: &Arc<Cache>,
+    queue: &Queue,
+    metrics: &Arc<Metrics>,
+    server_changed: impl Fn(&Change<Server>) + Clone + Send + Sync + 'static,
+    tasks: &mut JoinSet<()>,
+) -> Synced {
+    let (missing, synced) = watch::channel(0);
+    let missing = Arc::new(missing);
+    for namespace in scope.parts() {
+        let mut part = Part { client, namespace, cache, queue, metrics, missing: &missing, tasks: &mut *tasks };
+        part.servers(server_changed.clone());
+        part.metadata::<ServiceAccount>(Kind::ServiceAccount);
+        part.metadata::<ConfigMap>(Kind::ConfigMap);
+        part.metadata::<Secret>(Kind::Secret);
+        part.metadata::<NetworkPolicy>(Kind::NetworkPolicy);
+        part.metadata::<Service>(Kind::Service);
+        part.children(Kind::Deployment, ours(), |deployment: Deployment| Child::of_deployment(deployment));
+        part.children(Kind::Ingress, ours(), |ingress: Ingress| Child::of_ingress(ingress));
+        part.owned("Pod", |cache| &cache.pods, |pod: Pod| PodView::of(pod));
+        part.owned("ReplicaSet", |cache| &cache.replica_sets, |set: ReplicaSet| ReplicaSetView::of(set));
+        part.owned("EndpointSlice", |cache| &cache.slices, |slice: EndpointSlice| SliceView::of(slice));
+    }
+    if scope.is_cluster() {
+        let mut part = Part { client, namespace: None, cache, queue, metrics, missing: &missing, tasks };
+        part.classes();
+    }
+    Synced(synced)
+}
+
+fn ours() -> watcher::Config {
+    watcher::Config::default().labels(OWNER_UID)
+}
+
+/// One namespace, or the whole cluster.
+struct Part<'a> {
+    client: &'a Client,
+    namespace: Option<String>,
+    cache: &'a Arc<Cache>,
+    queue: &'a Queue,
+    metrics: &'a Arc<Metrics>,
+    missing: &'a Arc<watch::Sender<usize>>,
+    tasks: &'a mut JoinSet<()>,
+}
+
+impl Part<'_> {
+    fn servers(&mut self, changed: impl Fn(&Change<Server>) + Send + Sync + 'static) {
+        let (cache, queue) = (Arc::clone(self.cache), self.queue.clone());
+        let wake = move |change: &Change<Server>| {
+            changed(change);
+            for server in change.entries() {
+                queue.push(server.key());
+                // Servers that share a host take turns: see `Resolved::shared_hosts`.
+                let hosts = server.indexes().into_iter().filter(|index| matches!(index, Index::Host(_)));
+                hosts.flat_map(|host| cache.servers.find(&host)).for_each(|other| queue.push(other.key()));
+            }
+        };
+        let api = self.api::<DeserializeGuard<McpServer>>();
+        self.follow("McpServer", api, watcher::Config::default(), |cache| &cache.servers, Server::of, wake);
+    }
+
+    fn metadata<K>(&mut self, kind: Kind)
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + Debug
+            + DeserializeOwned
+            + Send
+            + 'static,
+    {
+        // Any Secret and ConfigMap may be referenced; of the other kinds only our own matter.
+        let config = if Cache::sees_all(kind) { watcher::Config::default() } else { ours() };
+        self.children(kind, config, move |object: PartialObjectMeta<K>| Child::of(kind, object.metadata));
+    }
+
+    fn children<K>(&mut self, kind: Kind, config: watcher::Config, trim: impl Fn(K) -> Child + Send + 'static)
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + Debug
+            + DeserializeOwned
+            + Send
+            + 'static,
+    {
+        let (cache, queue) = (Arc::clone(self.cache), self.queue.clone());
+        let wake = move |change: &Change<Child>| {
+            for child in change.entries() {
+                owners(child.as_ref()).for_each(|owner| queue.push(owner));
+                if Cache::sees_all(kind) {
+                    let referrers = cache.servers.find(&Index::Reference(kind, child.key()));
+                    referrers.iter().for_each(|server| queue.push(server.key()));
+                }
+            }
+        };
+        let api = self.api::<K>();
+        self.follow(kind.as_str(), api, config, move |cache| cache.children(kind), trim, wake);
+    }
+
+    fn owned<K, T>(&mut self, name: &'static str, table: fn(&Cache) -> &Table<T>, trim: fn(K) -> T)
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + Debug
+            + DeserializeOwned
+            + Send
+            + 'static,
+        T: Entry + Send + Sync + 'static,
+    {
+        let queue = self.queue.clone();
+        let wake = move |change: &Change<T>| {
+            for entry in change.entries() {
+                owners(entry.as_ref()).for_each(|owner| queue.push(owner));
+            }
+        };
+        let api = self.api::<K>();
+        self.follow(name, api, ours(), table, trim, wake);
+    }
+
+    fn classes(&mut self) {
+        let (cache, queue) = (Arc::clone(self.cache), self.queue.clone());
+        // Classes change about never: look at every server then.
+        let wake = move |_: &Change<ClassView>| cache.servers.all().iter().for_each(|server| queue.push(server.key()));
+        let api = Api::<IngressClass>::all(self.client.clone());
+        self.follow("IngressClass", api, watcher::Config::default(), |cache| &cache.classes, ClassView::of, wake);
+    }
+
+    fn api<K: Resource<DynamicType = (), Scope = NamespaceResourceScope>>(&self) -> Api<K> {
+        match &self.namespace {
+            Some(namespace) => Api::namespaced(self.client.clone(), namespace),
+            None => Api::all(self.client.clone()),
+        }
+    }
+
+    fn follow<K, T>(
+        &mut self,
+        name: &'static str,
+        api: Api<K>,
+        config: watcher::Config,
+        table: impl Fn(&Cache) -> &Table<T> + Send + 'static,
+        trim: impl Fn(K) -> T + Send + 'static,
+        wake: impl Fn(&Change<T>) + Send + 'static,
+    ) where
+        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
+        T: Entry + Send + Sync + 'static,
+    {
+        let (cache, metrics) = (Arc::clone(self.cache), Arc::clone(self.metrics));
+        let (namespace, missing) = (self.namespace.clone(), Arc::clone(self.missing));
+        missing.send_modify(|missing| *missing += 1);
+        self.tasks.spawn(async move {
+            let mut events = pin!(watcher(api, config).default_backoff());
+            let mut listing: HashSet<Key> = HashSet::new();
+            let mut listed = false;
+            while let Some(event) = events.next().await {
+                let table = table(&cache);
+                match event {
+                    Ok(Event::Init) => listing.clear(),
+                    Ok(Event::InitApply(object)) => {
+                        let entry = trim(object);
+                        listing.insert(entry.key());
+                        wake(&table.replace(entry));
+                    }
+                    Ok(Event::InitDone) => {
+                        for gone in table.sweep(namespace.as_deref(), &listing) {
+                            wake(&Change { old: Some(gone), new: None });
+                        }
+                        listing = HashSet::new();
+                        if !listed {
+                            listed = true;
+                            debug!(kind = name, "listed");
+                            missing.send_modify(|missing| *missing -= 1);
+                        }
+                    }
+                    Ok(Event::Apply(object)) => wake(&table.put(trim(object))),
+                    Ok(Event::Delete(object)) => wake(&table.remove(&trim(object).key())),
+                    Err(error) => {
+                        metrics.watch_failed(name);
+                        warn!(kind = name, error = &error as &dyn std::error::Error, "watch failed, trying again");
+                    }
+                }
+            }
+        });
+    }
+}
+
+/// The servers that an entry belongs to.
+fn owners<T: Entry>(entry: &T) -> impl Iterator<Item = Key> + use<T> {
+    entry.indexes().into_iter().filter_map(|index| match index {
+        Index::Server(server) => Some(server),
+        Index::Host(_) | Index::Reference(..) => None,
+    })
+}

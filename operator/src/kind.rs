@@ -1,0 +1,71 @@
+//! The kinds of children, in the order in which they are written.
+
+use kube::api::ApiResource;
+
+/// A kind of child. The order is that of writing: what pods need first, then the pods, then the way in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[expect(missing_docs, reason = "the names are Kubernetes' own")]
+pub enum Kind {
+    ServiceAccount,
+    ConfigMap,
+    Secret,
+    NetworkPolicy,
+    Service,
+    Ingress,
+    Deployment,
+}
+
+impl Kind {
+    /// Every kind, in the order of writing.
+    pub const ALL: [Self; 7] = [
+        Self::ServiceAccount,
+        Self::ConfigMap,
+        Self::Secret,
+        Self::NetworkPolicy,
+        Self::Service,
+        Self::Ingress,
+        Self::Deployment,
+    ];
+
+    /// Kubernetes' name of the kind.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ServiceAccount => "ServiceAccount",
+            Self::ConfigMap => "ConfigMap",
+            Self::Secret => "Secret",
+            Self::NetworkPolicy => "NetworkPolicy",
+            Self::Service => "Service",
+            Self::Ingress => "Ingress",
+            Self::Deployment => "Deployment",
+        }
+    }
+
+    /// Where the API server has it.
+    #[must_use]
+    pub fn resource(self) -> ApiResource {
+        let (group, version, plural) = match self {
+            Self::ServiceAccount => ("", "v1", "serviceaccounts"),
+            Self::ConfigMap => ("", "v1", "configmaps"),
+            Self::Secret => ("", "v1", "secrets"),
+            Self::Service => ("", "v1", "services"),
+            Self::Deployment => ("apps", "v1", "deployments"),
+            Self::NetworkPolicy => ("networking.k8s.io", "v1", "networkpolicies"),
+            Self::Ingress => ("networking.k8s.io", "v1", "ingresses"),
+        };
+        let api_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
+        ApiResource {
+            group: group.to_owned(),
+            version: version.to_owned(),
+            api_version,
+            kind: self.as_str().to_owned(),
+            plural: plural.to_owned(),
+        }
+    }
+}
+
+impl std::fmt::Display for Kind {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}

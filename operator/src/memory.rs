@@ -1,0 +1,142 @@
+//! What the process remembers of each server between two reconciles and may forget at any time: a restart loses it and
+//! nothing goes wrong.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use mcp_crds::McpServerStatus;
+use rand::Rng;
+
+use crate::cache::Key;
+use crate::kind::Kind;
+
+/// How long repairs are counted.
+pub const CONTEST_WINDOW: Duration = Duration::from_secs(600);
+/// How many repairs of one object in that time are too many.
+pub const CONTEST_LIMIT: usize = 3;
+
+const BACKOFF_FIRST: Duration = Duration::from_secs(1);
+const BACKOFF_LAST: Duration = Duration::from_secs(300);
+
+/// Memories of all servers.
+#[derive(Debug, Default)]
+pub struct Memory(Mutex<HashMap<Key, Remembered>>);
+
+/// Memory of one server.
+#[derive(Debug, Default)]
+pub struct Remembered {
+    /// Failures in a row.
+    failures: u32,
+    /// The status that we wrote last: the watch may not have shown it yet.
+    pub written: Option<Written>,
+    /// Field sets that are as good as ours get, see [`Memory::settled`].
+    settled: HashMap<(Kind, String), u64>,
+    repairs: BTreeMap<(Kind, String, String), Vec<Instant>>,
+}
+
+/// A status, and the version of the object that has it.
+#[derive(Clone, Debug)]
+pub struct Written {
+    /// `metadata.resourceVersion` after the write.
+    pub resource_version: String,
+    /// What was written.
+    pub status: McpServerStatus,
+}
+
+impl Memory {
+    /// Looks at, or changes, the memory of one server.
+    pub fn with<R>(&self, server: &Key, change: impl FnOnce(&mut Remembered) -> R) -> R {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match all.get_mut(server) {
+            Some(remembered) => change(remembered),
+            None => change(all.entry(server.clone()).or_default()),
+        }
+    }
+
+    /// Forgets a server.
+    pub fn forget(&self, server: &Key) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(server);
+    }
+}
+
+impl Remembered {
+    /// The last reconcile went well.
+    pub fn succeeded(&mut self) {
+        self.failures = 0;
+    }
+
+    /// The last reconcile failed: how long to wait. Doubles, with jitter, so that many servers that failed together do
+    /// not return together.
+    pub fn failed(&mut self) -> Duration {
+        let delay = BACKOFF_FIRST.saturating_mul(1 << self.failures.min(16)).min(BACKOFF_LAST);
+        self.failures = self.failures.saturating_add(1);
+        delay.mul_f64(rand::rng().random_range(0.75..1.25))
+    }
+
+    /// The answer to our own write had this field set: the API server keeps no more of it than that, and asking again
+    /// would not change it.
+    pub fn settle(&mut self, kind: Kind, name: &str, fingerprint: u64) {
+        self.settled.insert((kind, name.to_owned()), fingerprint);
+    }
+
+    /// Whether a field set is the one that our last write left.
+    #[must_use]
+    pub fn is_settled(&self, kind: Kind, name: &str, fingerprint: u64) -> bool {
+        self.settled.get(&(kind, name.to_owned())) == Some(&fingerprint)
+    }
+
+    /// Counts a repair; returns how many there were lately, this one included.
+    pub fn repaired(&mut self, kind: Kind, name: &str, path: &str, now: Instant) -> usize {
+        let times = self.repairs.entry((kind, name.to_owned(), path.to_owned())).or_default();
+        times.push(now);
+        times.retain(|time| now.duration_since(*time) < CONTEST_WINDOW);
+        times.len()
+    }
+
+    /// How often this was repaired lately.
+    #[must_use]
+    pub fn repairs(&self, kind: Kind, name: &str, path: &str, now: Instant) -> usize {
+        let times = self.repairs.get(&(kind, name.to_owned(), path.to_owned()));
+        times.map_or(0, |times| times.iter().filter(|time| now.duration_since(**time) < CONTEST_WINDOW).count())
+    }
+
+    /// A field that was repaired too often lately.
+    pub fn contested(&mut self, now: Instant) -> Option<(Kind, String, String, usize)> {
+        self.repairs.retain(|_, times| {
+            times.retain(|time| now.duration_since(*time) < CONTEST_WINDOW);
+            !times.is_empty()
+        });
+        let (key, times) = self.repairs.iter().find(|(_, times)| times.len() >= CONTEST_LIMIT)?;
+        Some((key.0, key.1.clone(), key.2.clone(), times.len()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_backoff_doubles_to_five_minutes_and_starts_anew_after_success() {
+        let mut server = Remembered::default();
+        let delays: Vec<_> = (0..12).map(|_| server.failed().as_secs_f64()).collect();
+        let around = |delay: f64, expected: f64| (expected * 0.75..=expected * 1.25).contains(&delay);
+        assert!(around(delays[0], 1.0) && around(delays[3], 8.0) && around(delays[11], 300.0), "{delays:?}");
+        server.succeeded();
+        assert!(around(server.failed().as_secs_f64(), 1.0));
+    }
+
+    #[test]
+    fn the_third_repair_in_ten_minutes_is_a_contest() {
+        let (mut server, start) = (Remembered::default(), Instant::now());
+        let repair = |server: &mut Remembered, seconds| {
+            server.repaired(Kind::Deployment, "demo", ".spec.replicas", start + Duration::from_secs(seconds))
+        };
+        repair(&mut server, 0);
+        repair(&mut server, 60);
+        assert_eq!(server.contested(start + Duration::from_secs(60)), None);
+        repair(&mut server, 120);
+        assert!(server.contested(start + Duration::from_secs(120)).is_some());
+        assert_eq!(server.contested(start + Duration::from_secs(601)), None, "the first is long ago");
+    }
+}

@@ -1,1 +1,0 @@
-//! Looks up what a spec refers to.

@@ -1,0 +1,178 @@
+//! Which Secrets and ConfigMaps a spec refers to. Pure.
+//!
+//! Only whether the objects exist can be checked: of Secrets and ConfigMaps the operator sees the metadata, never the
+//! content. A key that is missing inside an object shows when the pod starts.
+
+use k8s_openapi::api::core::v1::{EnvFromSource, EnvVar};
+use mcp_crds::{CaBundle, Container, KeyRef, McpServerSpec, Volume};
+
+use crate::kind::Kind;
+
+/// One referenced object.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Reference {
+    /// Secret or ConfigMap.
+    pub kind: Kind,
+    /// Its name.
+    pub name: String,
+    /// The key inside it, where one is named.
+    pub key: Option<String>,
+    /// The field that names it.
+    pub field: String,
+    /// Whether the server waits for it.
+    pub need: Need,
+}
+
+/// Whether a server waits for an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Need {
+    /// The server cannot run without it.
+    Required,
+    /// `optional: true`.
+    Optional,
+    /// cert-manager will make it.
+    Certificate,
+}
+
+/// Every reference of a spec, in the order of its fields.
+#[must_use]
+pub fn of(spec: &McpServerSpec) -> Vec<Reference> {
+    let mut found = Vec::new();
+    if let Some(container) = &spec.backend.container {
+        found.extend(container_references(container));
+    }
+    if let Some(tls) = spec.expose.as_ref().and_then(|expose| expose.tls.as_ref()) {
+        let need = if tls.issuer_ref.is_some() { Need::Certificate } else { Need::Required };
+        found.push(reference(Kind::Secret, &tls.secret_name, Some("tls.crt"), "spec.expose.tls.secretName", need));
+    }
+    for (position, issuer) in spec.auth.iter().flat_map(|auth| &auth.issuers).enumerate() {
+        found.extend(issuer.ca_bundle.iter().flat_map(|bundle| bundle_references(bundle, position)));
+    }
+    if let Some(redis) = &spec.redis {
+        found.push(key_reference(Kind::Secret, &redis.url_secret_ref, "spec.redis.urlSecretRef".to_owned()));
+    }
+    found.extend(spec.pod.volumes.iter().flat_map(volume_references));
+    found
+}
+
+fn container_references(container: &Container) -> Vec<Reference> {
+    let env = container.env.iter().filter_map(env_reference);
+    let env_from =
+        container.env_from.iter().enumerate().flat_map(|(position, source)| env_from_references(position, source));
+    env.chain(env_from).collect()
+}
+
+fn env_reference(variable: &EnvVar) -> Option<Reference> {
+    let source = variable.value_from.as_ref()?;
+    let field = format!("spec.backend.container.env[{}]", variable.name);
+    let secret = source.secret_key_ref.as_ref().map(|r| (Kind::Secret, &r.name, &r.key, r.optional));
+    let (kind, name, key, optional) = secret
+        .or_else(|| source.config_map_key_ref.as_ref().map(|r| (Kind::ConfigMap, &r.name, &r.key, r.optional)))?;
+    Some(reference(kind, name, Some(key), &field, need(optional)))
+}
+
+fn env_from_references(position: usize, source: &EnvFromSource) -> Vec<Reference> {
+    let field = format!("spec.backend.container.envFrom[{position}]");
+    let secret = source.secret_ref.iter().map(|r| reference(Kind::Secret, &r.name, None, &field, need(r.optional)));
+    let map = source.config_map_ref.iter().map(|r| reference(Kind::ConfigMap, &r.name, None, &field, need(r.optional)));
+    secret.chain(map).collect()
+}
+
+fn bundle_references(bundle: &CaBundle, position: usize) -> Vec<Reference> {
+    let field = format!("spec.auth.issuers[{position}].caBundle");
+    let map = bundle.config_map_key_ref.iter().map(|key| key_reference(Kind::ConfigMap, key, field.clone()));
+    let secret = bundle.secret_key_ref.iter().map(|key| key_reference(Kind::Secret, key, field.clone()));
+    map.chain(secret).collect()
+}
+
+fn volume_references(volume: &Volume) -> Vec<Reference> {
+    let field = format!("spec.pod.volumes[{}]", volume.name);
+    let mut found = Vec::new();
+    if let Some(map) = &volume.config_map {
+        found.push(reference(Kind::ConfigMap, &map.name, None, &field, need(map.optional)));
+    }
+    if let Some(secret) = &volume.secret {
+        let name = secret.secret_name.as_deref().unwrap_or_default();
+        found.push(reference(Kind::Secret, name, None, &field, need(secret.optional)));
+    }
+    for source in volume.projected.iter().flat_map(|projected| projected.sources.iter().flatten()) {
+        if let Some(map) = &source.config_map {
+            found.push(reference(Kind::ConfigMap, &map.name, None, &field, need(map.optional)));
+        }
+        if let Some(secret) = &source.secret {
+            found.push(reference(Kind::Secret, &secret.name, None, &field, need(secret.optional)));
+        }
+    }
+    found
+}
+
+fn key_reference(kind: Kind, key: &KeyRef, field: String) -> Reference {
+    Reference { kind, name: key.name.clone(), key: Some(key.key.clone()), field, need: Need::Required }
+}
+
+fn reference(kind: Kind, name: &str, key: Option<&str>, field: &str, need: Need) -> Reference {
+    Reference { kind, name: name.to_owned(), key: key.map(str::to_owned), field: field.to_owned(), need }
+}
+
+fn need(optional: Option<bool>) -> Need {
+    if optional == Some(true) { Need::Optional } else { Need::Required }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn found(spec: Value) -> Vec<(Kind, String, Need)> {
+        let spec: McpServerSpec = serde_json::from_value(spec).unwrap();
+        of(&spec).into_iter().map(|reference| (reference.kind, reference.name, reference.need)).collect()
+    }
+
+    #[test]
+    fn every_place_that_can_name_an_object_is_read() {
+        let spec = json!({
+            "backend": {"container": {
+                "image": "x",
+                "env": [
+                    {"name": "A", "valueFrom": {"secretKeyRef": {"name": "env-secret", "key": "k"}}},
+                    {"name": "B", "valueFrom": {"configMapKeyRef": {"name": "env-map", "key": "k", "optional": true}}},
+                    {"name": "C", "value": "plain"}
+                ],
+                "envFrom": [{"secretRef": {"name": "from-secret"}}, {"configMapRef": {"name": "from-map", "optional": true}}]
+            }},
+            "expose": {"hosts": ["a.example"], "tls": {"secretName": "tls"}},
+            "auth": {"issuers": [{"url": "https://i", "caBundle": {"configMapKeyRef": {"name": "ca", "key": "ca.crt"}}}]},
+            "redis": {"urlSecretRef": {"name": "redis", "key": "url"}},
+            "pod": {"volumes": [
+                {"name": "v1", "configMap": {"name": "vol-map"}},
+                {"name": "v2", "secret": {"secretName": "vol-secret", "optional": true}},
+                {"name": "v3", "projected": {"sources": [{"secret": {"name": "proj-secret"}}, {"configMap": {"name": "proj-map"}}]}},
+                {"name": "v4", "emptyDir": {}}
+            ]}
+        });
+        let expected = [
+            (Kind::Secret, "env-secret", Need::Required),
+            (Kind::ConfigMap, "env-map", Need::Optional),
+            (Kind::Secret, "from-secret", Need::Required),
+            (Kind::ConfigMap, "from-map", Need::Optional),
+            (Kind::Secret, "tls", Need::Required),
+            (Kind::ConfigMap, "ca", Need::Required),
+            (Kind::Secret, "redis", Need::Required),
+            (Kind::ConfigMap, "vol-map", Need::Required),
+            (Kind::Secret, "vol-secret", Need::Optional),
+            (Kind::Secret, "proj-secret", Need::Required),
+            (Kind::ConfigMap, "proj-map", Need::Required),
+        ];
+        assert_eq!(found(spec), expected.map(|(kind, name, need)| (kind, name.to_owned(), need)));
+    }
+
+    #[test]
+    fn a_certificate_that_cert_manager_makes_may_be_absent() {
+        let spec = json!({
+            "backend": {"builtin": {}},
+            "expose": {"hosts": ["a.example"], "tls": {"secretName": "tls", "issuerRef": {"name": "ca"}}}
+        });
+        assert_eq!(found(spec), [(Kind::Secret, "tls".to_owned(), Need::Certificate)]);
+    }
+}

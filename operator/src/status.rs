@@ -1,1 +1,0 @@
-//! Conditions, from what was observed.

@@ -1,0 +1,294 @@
+//! What is said of a server: conditions, address, counts. Pure; `report` writes it.
+//!
+//! ```text
+//! Outcome (how far the reconcile came) ┐
+//! Observed (what the cluster says)     ├─▶ McpServerStatus ─▶ report: written only when it differs
+//! the status of before                 ┘
+//! ```
+
+mod available;
+mod condition;
+mod exposed;
+mod reason;
+mod report;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use mcp_crds::{Address, McpServer, McpServerStatus, ServerInfo, ToolsInfo};
+
+pub use available::Stage;
+pub use condition::{Truth, Type, Verdict, find};
+pub use exposed::Route;
+pub use reason::{Reason, documentation};
+pub use report::{current, report};
+
+use crate::cache::{Child, PodView};
+use crate::error::Error;
+use crate::text::clean;
+use crate::verify::{Findings, Judgement, Target, judge};
+
+/// How far a reconcile came.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Every child is written.
+    Programmed,
+    /// `spec.suspend`; whether the children are as they should be.
+    Suspended {
+        /// They are.
+        converged: bool,
+    },
+    /// It ended early.
+    Failed(Error),
+}
+
+/// What the cluster, and the server itself, say.
+#[derive(Debug, Default)]
+pub struct Observed {
+    /// The Deployment, when it is ours.
+    pub deployment: Option<Arc<Child>>,
+    /// The Ingress, when it is ours.
+    pub ingress: Option<Arc<Child>>,
+    /// The pods.
+    pub pods: Vec<Arc<PodView>>,
+    /// The Secret that cert-manager has not made yet.
+    pub pending_certificate: Option<String>,
+    /// Hosts that other servers have too.
+    pub shared_hosts: BTreeSet<String>,
+    /// Whom to ask; `None` while that is not known.
+    pub target: Option<Target>,
+    /// What was asked; `None` when it has not been.
+    pub findings: Option<Findings>,
+    /// Servers are not asked: `--probe-via=none`.
+    pub probes_off: bool,
+    /// What a client types.
+    pub address: String,
+    /// Label selector of the pods.
+    pub selector: String,
+    /// Member of `spec.backend`.
+    pub backend: Option<String>,
+}
+
+struct Verdicts {
+    accepted: Verdict,
+    programmed: Verdict,
+    available: Verdict,
+    exposed: Verdict,
+    verified: Verdict,
+}
+
+/// The status of a server.
+#[must_use]
+pub fn status(
+    server: &McpServer,
+    outcome: &Outcome,
+    seen: &Observed,
+    earlier: &McpServerStatus,
+    now: Timestamp,
+) -> McpServerStatus {
+    let generation = server.metadata.generation;
+    let verdicts = verdicts(server, outcome, seen, earlier);
+    let ready = ready(&verdicts, &seen.address);
+    let rollout = seen.deployment.as_deref().and_then(Child::rollout);
+    // Until the Deployment's controller has seen what we wrote, nothing new is known of the pods. Conditions that keep
+    // their old generation say so, and `kubectl wait` understands it.
+    let unseen = seen.deployment.as_deref().is_some_and(|deployment| {
+        deployment.rollout().is_some_and(|rollout| rollout.observed_generation < deployment.generation)
+    });
+    let condition = |kind: Type, verdict: &Verdict| {
+        let of_pods = matches!(kind, Type::Available | Type::Verified | Type::Ready);
+        match find(&earlier.conditions, kind) {
+            Some(before) if unseen && of_pods && verdicts.programmed.holds() => before.clone(),
+            _ => verdict.condition(kind, &earlier.conditions, generation, now),
+        }
+    };
+    let mut conditions = vec![
+        condition(Type::Accepted, &verdicts.accepted),
+        condition(Type::Programmed, &verdicts.programmed),
+        condition(Type::Available, &verdicts.available),
+        condition(Type::Exposed, &verdicts.exposed),
+        condition(Type::Verified, &verdicts.verified),
+        condition(Type::Ready, &ready),
+    ];
+    let stuck = rollout.is_some_and(|rollout| rollout.stuck);
+    conditions.extend(
+        progress(outcome, &verdicts, &ready, unseen, stuck)
+            .map(|(kind, verdict)| verdict.condition(kind, &earlier.conditions, generation, now)),
+    );
+    let report = seen.findings.as_ref().and_then(Findings::report);
+    McpServerStatus {
+        observed_generation: generation,
+        address: address(&verdicts.verified, seen, earlier),
+        backend: seen.backend.clone(),
+        server: report.map_or_else(|| earlier.server.clone(), |report| Some(server_info(report))),
+        tools: report.map_or_else(|| earlier.tools.clone(), tools_info),
+        replicas: rollout.map_or(0, |rollout| rollout.replicas),
+        ready_replicas: rollout.map_or(0, |rollout| rollout.ready),
+        selector: Some(seen.selector.clone()).filter(|selector| !selector.is_empty()),
+        conditions,
+    }
+}
+
+fn verdicts(server: &McpServer, outcome: &Outcome, seen: &Observed, earlier: &McpServerStatus) -> Verdicts {
+    let (accepted, programmed) = written(server, outcome);
+    let failure = available::failure(seen.pods.iter().map(AsRef::as_ref));
+    let wanted = server.spec.replicas;
+    let held = find(&earlier.conditions, Type::Available)
+        .is_some_and(|condition| condition.status == "True" && condition.reason != Reason::ScaledToZero.as_str());
+    let deployment = seen.deployment.as_deref();
+    let available = available::verdict(deployment, wanted, failure, seen.findings.as_ref(), held);
+    let stage = available::stage(deployment, wanted, failure);
+    let route = Route {
+        ingress: seen.ingress.as_deref(),
+        pending_certificate: seen.pending_certificate.as_deref(),
+        shared_hosts: &seen.shared_hosts,
+    };
+    Verdicts {
+        exposed: exposed::verdict(&server.spec, route),
+        verified: verified(server, seen, stage, &available, &earlier.conditions),
+        accepted,
+        programmed,
+        available,
+    }
+}
+
+fn written(server: &McpServer, outcome: &Outcome) -> (Verdict, Verdict) {
+    match outcome {
+        Outcome::Programmed => (accepted(server), Verdict::yes(Reason::Programmed, "every object is written")),
+        Outcome::Suspended { converged: true } => {
+            (accepted(server), Verdict::yes(Reason::Suspended, "suspended; the objects are as the spec says"))
+        }
+        Outcome::Suspended { converged: false } => {
+            (accepted(server), Verdict::no(Reason::Suspended, "suspended; the objects differ from the spec"))
+        }
+        Outcome::Failed(error) if error.refuses_spec() => (
+            Verdict::no(error.reason(), error.message()),
+            Verdict::unknown(Reason::NotAccepted, "waits until the spec is accepted"),
+        ),
+        Outcome::Failed(error) => (accepted(server), Verdict::no(error.reason(), error.message())),
+    }
+}
+
+fn accepted(server: &McpServer) -> Verdict {
+    let blind = server.spec.expose.as_ref().is_some_and(|expose| expose.trusted_proxies.is_empty());
+    if blind && server.spec.rate_limits.per_client.requests > 0 {
+        return Verdict::yes(
+            Reason::ClientAddressUnknown,
+            "behind a proxy that is not trusted all clients look alike: the per-client limit counts failed authentications only; name the proxy's networks in spec.expose.trustedProxies",
+        );
+    }
+    Verdict::yes(Reason::Accepted, "the spec can work")
+}
+
+fn verified(server: &McpServer, seen: &Observed, stage: Stage, available: &Verdict, earlier: &[Condition]) -> Verdict {
+    if stage == Stage::Zero {
+        return Verdict::yes(Reason::ScaledToZero, "replicas is 0");
+    }
+    if seen.probes_off {
+        return Verdict::unknown(Reason::NotProbed, "the operator was told not to ask servers");
+    }
+    let Some(target) = &seen.target else {
+        return keep(earlier, server, false, Verdict::unknown(Reason::NotAccepted, "waits until the spec is accepted"));
+    };
+    let verdict = match judge(target, seen.findings.as_ref()) {
+        Judgement::Say(verdict) => verdict,
+        Judgement::Keep(otherwise) => {
+            let asked = seen.findings.as_ref().is_some_and(|findings| findings.live_digest == target.live_digest);
+            keep(earlier, server, asked, otherwise)
+        }
+    };
+    match stage {
+        // What was verified is the old version. What is wrong with it is said all the same.
+        Stage::Rolling | Stage::Blocked if verdict.truth != Truth::False => {
+            Verdict { truth: Truth::Unknown, ..available.clone() }.or_starting()
+        }
+        _ => verdict,
+    }
+}
+
+impl Verdict {
+    /// A first roll-out has no old version to speak of.
+    fn or_starting(self) -> Self {
+        match self.reason {
+            Reason::RollingOut | Reason::RolloutBlocked => self,
+            _ => Self::unknown(Reason::RollingOut, "a new version is rolling out"),
+        }
+    }
+}
+
+/// What was true before, unless it speaks of another configuration: a restarted operator has asked nobody yet, and must
+/// not say that it knows nothing.
+fn keep(earlier: &[Condition], server: &McpServer, asked: bool, otherwise: Verdict) -> Verdict {
+    let before = find(earlier, Type::Verified).filter(|condition| {
+        condition.status == "True" && (asked || condition.observed_generation == server.metadata.generation)
+    });
+    let reason = |condition: &Condition| Reason::ALL.iter().copied().find(|reason| reason.as_str() == condition.reason);
+    match before.and_then(|condition| Some((reason(condition)?, condition.message.clone()))) {
+        Some((reason, message)) => Verdict::yes(reason, message),
+        None => otherwise,
+    }
+}
+
+fn ready(verdicts: &Verdicts, address: &str) -> Verdict {
+    let Verdicts { accepted, programmed, available, exposed, verified } = verdicts;
+    let all = [accepted, programmed, available, exposed, verified];
+    let counted = || all.into_iter().filter(|verdict| verdict.reason != Reason::NotProbed);
+    let short = counted()
+        .find(|verdict| verdict.truth == Truth::False)
+        .or_else(|| counted().find(|verdict| verdict.truth == Truth::Unknown));
+    match short {
+        Some(verdict) => verdict.clone(),
+        None if available.reason == Reason::ScaledToZero => Verdict::yes(Reason::ScaledToZero, "replicas is 0"),
+        None => Verdict::yes(Reason::Ready, format!("serves at {address}")),
+    }
+}
+
+fn progress(
+    outcome: &Outcome,
+    verdicts: &Verdicts,
+    ready: &Verdict,
+    unseen: bool,
+    stuck: bool,
+) -> Option<(Type, Verdict)> {
+    if matches!(outcome, Outcome::Suspended { .. }) {
+        return None;
+    }
+    if ready.holds() {
+        let working = Verdict::yes(Reason::RollingOut, "the Deployment's controller has not seen the change yet");
+        return unseen.then_some((Type::Reconciling, working));
+    }
+    let Verdicts { accepted, programmed, available, exposed, verified } = verdicts;
+    let all = [accepted, programmed, available, exposed, verified];
+    let stalled = all.into_iter().find(|verdict| !verdict.holds() && verdict.reason.stalls());
+    let stalled = stalled.or_else(|| Some(ready).filter(|_| stuck));
+    let (kind, verdict) = match stalled {
+        Some(verdict) => (Type::Stalled, verdict),
+        None => (Type::Reconciling, ready),
+    };
+    Some((kind, Verdict { truth: Truth::True, ..verdict.clone() }))
+}
+
+/// Published while verified. While it is being verified anew the earlier one stays: clients are still served.
+fn address(verified: &Verdict, seen: &Observed, earlier: &McpServerStatus) -> Option<Address> {
+    match (verified.truth, verified.reason) {
+        (Truth::True, _) | (_, Reason::NotProbed) => Some(Address { url: seen.address.clone() }),
+        (Truth::Unknown, Reason::Unreachable) | (Truth::False, _) => None,
+        (Truth::Unknown, _) => earlier.address.clone(),
+    }
+}
+
+fn server_info(report: &mcp_server_config::report::ServerReport) -> ServerInfo {
+    let backend = &report.backend;
+    ServerInfo {
+        name: clean(backend.server_name.as_deref().unwrap_or(&report.name)),
+        version: clean(backend.server_version.as_deref().unwrap_or(&report.version)),
+        protocol_versions: backend.protocol_versions.iter().take(16).map(|version| clean(version)).collect(),
+    }
+}
+
+fn tools_info(report: &mcp_server_config::report::ServerReport) -> Option<ToolsInfo> {
+    let count = i32::try_from(report.backend.tools?).unwrap_or(i32::MAX);
+    Some(ToolsInfo { count, digest: clean(report.backend.tools_digest.as_deref().unwrap_or_default()) })
+}

@@ -1,0 +1,171 @@
+//! The reasons of conditions. They are API: people write alerts on them. Messages may change, reasons may not.
+
+/// Declares the reasons with their documentation, so that code and docs/conditions.md are one.
+macro_rules! reasons {
+    ($($name:ident: $conditions:literal, $meaning:literal, $remedy:literal;)+) => {
+        /// Why a condition has its status.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Reason {
+            $(#[doc = $meaning] $name,)+
+        }
+
+        impl Reason {
+            /// Every reason.
+            pub const ALL: &'static [Self] = &[$(Self::$name),+];
+
+            /// The reason as it stands in a condition.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$name => stringify!($name),)+ }
+            }
+
+            /// The conditions, each with its status, that it belongs to.
+            #[must_use]
+            pub fn conditions(self) -> &'static str {
+                match self { $(Self::$name => $conditions,)+ }
+            }
+
+            /// What it means.
+            #[must_use]
+            pub fn meaning(self) -> &'static str {
+                match self { $(Self::$name => $meaning,)+ }
+            }
+
+            /// What to do about it.
+            #[must_use]
+            pub fn remedy(self) -> &'static str {
+                match self { $(Self::$name => $remedy,)+ }
+            }
+        }
+    };
+}
+
+reasons! {
+    Accepted: "Accepted=True", "The spec can work and everything it names exists.", "Nothing.";
+    ClientAddressUnknown: "Accepted=True",
+        "The server is exposed and trusts no proxy, so all clients seem to have the proxy's address: the per-client limit counts failed authentications only.",
+        "Name the proxy's networks in `spec.expose.trustedProxies`.";
+    InvalidSpec: "Accepted=False", "The spec passed the API server's checks and still cannot work.", "The message names field, problem and remedy.";
+    MissingReference: "Accepted=False",
+        "A Secret, ConfigMap or IngressClass that the spec names does not exist. Running pods stay.",
+        "Create it: the server goes on by itself. Whether a key inside it exists shows only when the pod starts.";
+    ProfileRequired: "Accepted=False", "An operator for single namespaces cannot read IngressClasses.", "Name `spec.expose.ingress.profile`.";
+    Programmed: "Programmed=True", "Every object is written.", "Nothing.";
+    Suspended: "Programmed=True, False", "`spec.suspend` is set: the objects stay as they are. False while they differ from the spec.", "Set `spec.suspend: false`.";
+    NotAccepted: "Programmed=Unknown, Verified=Unknown", "Waits until the spec is accepted.", "See Accepted.";
+    Conflict: "Programmed=False", "An object with the name of one of ours belongs to somebody else. It is not touched.", "Delete or rename it, or rename the McpServer.";
+    Terminating: "Programmed=False", "Objects of an earlier server with this name are still being deleted.", "Wait; look for finalizers if it lasts.";
+    FieldContested: "Programmed=False", "Something else keeps changing a field that the operator sets.", "The message names the field: stop the other writer.";
+    Forbidden: "Programmed=False", "The API server forbids the operator to write an object: a role or a quota.", "The message has the API server's words.";
+    Rejected: "Programmed=False", "The API server refuses an object as invalid.", "The message has the API server's words.";
+    ApplyFailed: "Programmed=False", "An object could not be written. It is tried again.", "The message has the cause.";
+    TimedOut: "Programmed=False", "The API server did not answer in time. It is tried again.", "Look at the API server.";
+    Available: "Available=True", "Every pod is ready.", "Nothing.";
+    Degraded: "Available=True", "Some pods are ready, some are not. Clients are served.", "The message says why, if Kubernetes knows.";
+    RollingOut: "Available=True, Verified=Unknown", "A new version is replacing the old one, which serves meanwhile.", "Wait.";
+    RolloutBlocked: "Available=True, Verified=Unknown", "The new version does not start; the old one goes on serving.", "The message says why: mend the spec.";
+    ScaledToZero: "Available=True, Verified=True", "`spec.replicas` is 0.", "Nothing.";
+    NotCreated: "Available=False", "There is no Deployment yet.", "See Programmed.";
+    Starting: "Available=False", "No pod is ready yet.", "Wait.";
+    ImagePullFailed: "Available=False", "An image cannot be pulled.", "Check its name, and `spec.pod.imagePullSecrets`.";
+    ContainerInvalid: "Available=False", "A container cannot be created: a key is missing, or the image would run as root.", "The message has the kubelet's words.";
+    OutOfMemory: "Available=False", "A container used more memory than its limit.", "Raise the limit.";
+    Crashing: "Available=False", "A container ends.", "The message has its exit code and the last line of its standard error.";
+    Unschedulable: "Available=False", "No node takes the pods.", "The message has the scheduler's words.";
+    PodsRefused: "Available=False", "Pods cannot be created: a quota, or an admission policy.", "The message has the API server's words.";
+    HandshakeFailed: "Available=False, Verified=False", "The backend does not speak MCP with the runtime.", "The message says how far it came; check `spec.backend`.";
+    IssuerUnreachable: "Available=False, Verified=False", "The keys of an authorization server cannot be fetched: no token can be verified.", "The message names it: check `spec.auth.issuers` and the network.";
+    ClusterInternal: "Exposed=True", "`spec.expose` is not set: the server is reached inside the cluster only.", "Nothing.";
+    Exposed: "Exposed=True", "An ingress controller has admitted the route.", "Nothing.";
+    HostShared: "Exposed=True", "Another server has the same host: only paths that belong to one server are routed.", "Nothing, or choose another host.";
+    NoRoute: "Exposed=False", "There is no route yet.", "See Programmed.";
+    AddressPending: "Exposed=False", "No ingress controller has published an address for the route.",
+        "Check that the controller of the IngressClass runs and publishes its address (Traefik: `publishedService` or `publishStatusAddress`).";
+    CertificatePending: "Exposed=False", "cert-manager has not made the certificate yet.", "Look at the Certificate with the Secret's name.";
+    Verified: "Verified=True", "The server answers as a client sees it, and refuses whom it should.", "Nothing.";
+    BackendReachableDirectly: "Verified=True", "The backend also answers at the pod's own address, past the runtime; only the NetworkPolicy is in the way.", "Let it listen on 127.0.0.1.";
+    NotAsked: "Verified=Unknown", "The server has not been asked yet.", "Wait.";
+    ReloadPending: "Verified=Unknown", "A pod still uses the configuration of before.", "Wait: the kubelet brings the new one within about a minute.";
+    Unreachable: "Verified=Unknown", "The operator could not ask the server three times in a row.", "Check NetworkPolicies between the operator's namespace and the server.";
+    NotProbed: "Verified=Unknown", "The operator was told not to ask servers.", "Nothing; Ready leaves Verified out.";
+    NotServing: "Verified=False", "No pod is ready.", "See Available.";
+    ConfigRefused: "Verified=False", "The runtime refuses its new configuration and goes on with the old one.", "The message says why; report it as a bug.";
+    AuthNotEnforced: "Verified=False", "The server asks for tokens by its spec and served a caller without one.", "Report it as a bug. Take the route down: `spec.replicas: 0`.";
+    MetadataMissing: "Verified=False", "The server refuses callers without a token and does not tell where to get one.", "Look at what stands between the Service and the runtime.";
+    UnexpectedAnswer: "Verified=False", "The server answers its own Service in an unexpected way.", "The message has the answer's status.";
+    Ready: "Ready=True", "All conditions hold.", "Nothing.";
+}
+
+impl Reason {
+    /// Nothing changes until somebody does something: kstatus' `Stalled`.
+    #[must_use]
+    pub fn stalls(self) -> bool {
+        matches!(
+            self,
+            Self::InvalidSpec
+                | Self::MissingReference
+                | Self::ProfileRequired
+                | Self::Conflict
+                | Self::FieldContested
+                | Self::Forbidden
+                | Self::Rejected
+                | Self::ConfigRefused
+                | Self::AuthNotEnforced
+                | Self::MetadataMissing
+        )
+    }
+}
+
+/// docs/conditions.md.
+#[must_use]
+pub fn documentation() -> String {
+    use std::fmt::Write as _;
+    let mut page = String::from(INTRODUCTION);
+    for reason in Reason::ALL {
+        let name = reason.as_str();
+        let _ = writeln!(page, "| `{name}` | {} | {} | {} |", reason.conditions(), reason.meaning(), reason.remedy());
+    }
+    page
+}
+
+const INTRODUCTION: &str =
+    "<!-- Generated from operator/src/status/reason.rs: UPDATE=1 cargo test -p mcp-operator documentation -->
+
+# Conditions
+
+`Accepted` (the spec and what it names), `Programmed` (the objects are written), `Available` (the pods), `Exposed` (the
+route) and `Verified` (the server was asked, and answers and refuses as it should) are there from the first write on.
+`Ready` is true when all five are. `Reconciling` and `Stalled` are there only while they hold, as kstatus expects:
+`Reconciling` while the operator or the cluster is still working, `Stalled` when somebody has to do something.
+
+| Reason | Condition | Meaning | What to do |
+| --- | --- | --- | --- |
+";
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn the_documentation_is_current() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/conditions.md");
+        let wanted = documentation();
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, &wanted).unwrap();
+        }
+        let found = std::fs::read_to_string(&path).unwrap_or_default();
+        assert_eq!(found, wanted, "run: UPDATE=1 cargo test -p mcp-operator documentation");
+    }
+
+    #[test]
+    fn reasons_are_unique_and_fit_the_api() {
+        let names: BTreeSet<_> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
+        assert_eq!(names.len(), Reason::ALL.len());
+        // The pattern and length of metav1.Condition.
+        assert!(names.iter().all(|name| name.len() <= 1024 && name.chars().all(char::is_alphanumeric)));
+    }
+}

@@ -1,0 +1,71 @@
+//! Writes the status and the events, when there is something new to say.
+
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use mcp_crds::{McpServer, McpServerStatus};
+use serde_json::json;
+use tracing::{debug, warn};
+
+use crate::cache::{Key, is_older};
+use crate::context::Context;
+use crate::desired::identity::MANAGER;
+use crate::error::{self, Error};
+use crate::events;
+use crate::memory::Written;
+
+/// The status that the server has now: what we wrote last counts before the watch shows it.
+#[must_use]
+pub fn current(server: &McpServer, key: &Key, ctx: &Context) -> McpServerStatus {
+    let seen = server.metadata.resource_version.as_deref().unwrap_or_default();
+    let written = ctx.memory.with(key, |memory| memory.written.clone());
+    match written {
+        Some(Written { resource_version, status }) if is_older(seen, &resource_version) => status,
+        _ => server.status.clone().unwrap_or_default(),
+    }
+}
+
+/// Writes `status` unless it is what is there already, and tells people of what turned.
+///
+/// # Errors
+/// When the API server does not take it.
+pub async fn report(
+    server: &McpServer,
+    key: &Key,
+    earlier: &McpServerStatus,
+    status: McpServerStatus,
+    ctx: &Context,
+) -> Result<(), Error> {
+    ctx.metrics.conditions(key, &status.conditions);
+    if *earlier == status {
+        return Ok(());
+    }
+    let api = Api::<McpServer>::namespaced(ctx.client.clone(), &key.namespace);
+    let body = json!({
+        "apiVersion": "mcp-operator.dev/v1alpha1",
+        "kind": "McpServer",
+        // Without the UID a server that was deleted meanwhile could not be told from its successor.
+        "metadata": {"name": key.name, "uid": server.metadata.uid},
+        "status": status,
+    });
+    let written = api.patch_status(&key.name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(&body)).await;
+    match written {
+        Ok(written) => {
+            debug!("status written");
+            let resource_version = written.metadata.resource_version.unwrap_or_default();
+            let written = Written { resource_version, status: status.clone() };
+            ctx.memory.with(key, |memory| memory.written = Some(written));
+        }
+        Err(source) if matches!(error::code(&source), Some(404 | 409)) => {
+            debug!("the server is gone");
+            return Ok(());
+        }
+        Err(source) => return Err(Error::Status(Box::new(source))),
+    }
+    for event in events::of(&earlier.conditions, &status.conditions) {
+        if let Err(error) = ctx.recorder.publish(&event, &events::regarding(server)).await {
+            // An event is a courtesy: its loss must not fail the reconcile.
+            warn!(error = &error as &dyn std::error::Error, "event not written");
+        }
+    }
+    Ok(())
+}

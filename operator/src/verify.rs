@@ -1,1 +1,0 @@
-//! Asks the running server whether it serves.

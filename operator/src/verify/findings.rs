@@ -1,0 +1,98 @@
+//! What one round of questions found.
+
+use std::collections::BTreeMap;
+
+use mcp_server_config::report::{BackendState, ServerReport};
+
+use crate::text::clean;
+
+/// The answers of one round.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// The live configuration that was expected.
+    pub live_digest: String,
+    /// Whether callers without a token were expected to be refused.
+    pub enforced_auth: bool,
+    /// What each pod said of itself, by its name.
+    pub pods: BTreeMap<String, PodAnswer>,
+    /// What a caller without a token got. `None`: not asked, since a pod still had another configuration.
+    pub anonymous: Option<Anonymous>,
+    /// Rounds in a row in which something could not be asked.
+    pub misses: u32,
+}
+
+/// What one pod said of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodAnswer {
+    /// It takes traffic.
+    pub ready: bool,
+    /// Its report, or why there is none.
+    pub report: Result<ServerReport, String>,
+}
+
+/// What a caller without a token got.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Anonymous {
+    /// An answer.
+    Served,
+    /// 401.
+    Refused {
+        /// With the address of the metadata, so that clients can get a token.
+        metadata: bool,
+    },
+    /// Another status.
+    Other(u16),
+    /// It could not be asked, or not now.
+    Failed(String),
+}
+
+/// Why a runtime is not ready, by its own account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// The keys of an authorization server are missing.
+    Issuer(String),
+    /// The backend does not speak MCP with it.
+    Backend(String),
+}
+
+impl Findings {
+    /// Whether everything that takes traffic could be asked.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        let pods = self.pods.values().filter(|pod| pod.ready).all(|pod| pod.report.is_ok());
+        pods && !matches!(self.anonymous, Some(Anonymous::Failed(_)))
+    }
+
+    /// Whether every pod that takes traffic has the configuration that was expected.
+    #[must_use]
+    pub fn is_reloaded(&self) -> bool {
+        let mut ready = self.pods.values().filter(|pod| pod.ready);
+        ready.all(|pod| pod.report.as_ref().is_ok_and(|report| report.live.digest == self.live_digest))
+    }
+
+    /// The report that stands for the server: the first of the pods that take traffic.
+    #[must_use]
+    pub fn report(&self) -> Option<&ServerReport> {
+        self.pods.values().filter(|pod| pod.ready).find_map(|pod| pod.report.as_ref().ok())
+    }
+
+    /// Why pods are not ready, by their own account.
+    #[must_use]
+    pub fn trouble_of_unready(&self) -> Option<Trouble> {
+        self.pods.values().filter(|pod| !pod.ready).find_map(|pod| trouble(pod.report.as_ref().ok()?))
+    }
+}
+
+/// What is wrong by a runtime's own account.
+#[must_use]
+pub fn trouble(report: &ServerReport) -> Option<Trouble> {
+    if let Some(issuer) = report.issuers.iter().find(|issuer| !issuer.ok) {
+        let why = issuer.error.as_deref().map(|why| format!(": {}", clean(why))).unwrap_or_default();
+        return Some(Trouble::Issuer(format!("the keys of issuer {} cannot be fetched{why}", clean(&issuer.url))));
+    }
+    if report.backend.state == BackendState::Failed {
+        let why = report.backend.error.as_deref().map_or_else(|| "the handshake failed".to_owned(), clean);
+        return Some(Trouble::Backend(format!("the backend does not answer as an MCP server: {why}")));
+    }
+    None
+}

@@ -1,0 +1,258 @@
+//! `Verified`: from what was asked to what is said. Pure.
+
+use mcp_server_config::report::{BackendState, ServerReport};
+
+use super::findings::{Anonymous, Findings, Trouble, trouble};
+use super::target::Target;
+use crate::status::{Reason, Verdict};
+use crate::text::clean;
+
+/// Rounds in a row that may fail before an earlier answer is no longer believed.
+pub const PATIENCE: u32 = 3;
+
+/// What is to be said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Judgement {
+    /// This.
+    Say(Verdict),
+    /// What was true before, where it still speaks of this configuration; else this.
+    Keep(Verdict),
+}
+
+/// Judges the findings by what the target expects.
+#[must_use]
+pub fn judge(target: &Target, findings: Option<&Findings>) -> Judgement {
+    if target.ready_pods().next().is_none() {
+        return Judgement::Say(nobody_serves(findings));
+    }
+    let Some(findings) = findings else { return not_asked() };
+    let mut unasked = false;
+    let mut failed = None;
+    let mut bad: Option<Verdict> = None;
+    for pod in target.ready_pods() {
+        match findings.pods.get(&pod.pod).map(|answer| &answer.report) {
+            None => unasked = true,
+            Some(Err(why)) => failed = Some(format!("pod {}: {why}", pod.pod)),
+            Some(Ok(report)) => bad = worse(bad, of_pod(&pod.pod, report, target)),
+        }
+    }
+    if let Some(bad) = bad {
+        return Judgement::Say(bad);
+    }
+    if let Some(why) = failed {
+        return out_of_reach(findings, &why);
+    }
+    let current = findings.live_digest == target.live_digest && findings.enforced_auth == target.enforces_auth;
+    match findings.anonymous.as_ref().filter(|_| current && !unasked) {
+        None => not_asked(),
+        Some(anonymous) => of_anonymous(anonymous, target, findings),
+    }
+}
+
+fn not_asked() -> Judgement {
+    Judgement::Keep(Verdict::unknown(Reason::NotAsked, "the server has not been asked yet"))
+}
+
+fn out_of_reach(findings: &Findings, why: &str) -> Judgement {
+    let verdict = Verdict::unknown(Reason::Unreachable, format!("cannot be asked: {}", clean(why)));
+    if findings.misses >= PATIENCE { Judgement::Say(verdict) } else { Judgement::Keep(verdict) }
+}
+
+fn nobody_serves(findings: Option<&Findings>) -> Verdict {
+    match findings.and_then(Findings::trouble_of_unready) {
+        Some(trouble) => of_trouble(trouble),
+        None => Verdict::no(Reason::NotServing, "no pod is ready"),
+    }
+}
+
+fn of_trouble(trouble: Trouble) -> Verdict {
+    match trouble {
+        Trouble::Issuer(message) => Verdict::no(Reason::IssuerUnreachable, message),
+        Trouble::Backend(message) => Verdict::no(Reason::HandshakeFailed, message),
+    }
+}
+
+fn of_pod(pod: &str, report: &ServerReport, target: &Target) -> Option<Verdict> {
+    if report.live.digest != target.live_digest {
+        return Some(match &report.live.error {
+            Some(why) => {
+                Verdict::no(Reason::ConfigRefused, format!("pod {pod} refuses its new configuration: {}", clean(why)))
+            }
+            None => Verdict::unknown(Reason::ReloadPending, "pods still use the configuration of before"),
+        });
+    }
+    if let Some(trouble) = trouble(report) {
+        return Some(of_trouble(trouble));
+    }
+    (report.backend.state == BackendState::Pending)
+        .then(|| Verdict::unknown(Reason::NotAsked, "the runtime's handshake with its backend is under way"))
+}
+
+/// What is False is worse than what is Unknown; the first of equals is kept, so that the message does not wander.
+fn worse(one: Option<Verdict>, other: Option<Verdict>) -> Option<Verdict> {
+    match (one, other) {
+        (Some(one), Some(other)) if other.truth < one.truth => Some(other),
+        (Some(one), _) => Some(one),
+        (None, other) => other,
+    }
+}
+
+fn of_anonymous(anonymous: &Anonymous, target: &Target, findings: &Findings) -> Judgement {
+    let verdict = match (anonymous, target.enforces_auth) {
+        (Anonymous::Served, false) | (Anonymous::Refused { metadata: true }, true) => verified(findings),
+        (Anonymous::Served, true) => {
+            Verdict::no(Reason::AuthNotEnforced, "a caller without a token was served although spec.auth asks for one")
+        }
+        (Anonymous::Refused { metadata: false }, true) => Verdict::no(
+            Reason::MetadataMissing,
+            "a caller without a token was refused without resource_metadata: clients cannot find the authorization server",
+        ),
+        (Anonymous::Refused { .. }, false) => unexpected(401),
+        (Anonymous::Other(status), _) => unexpected(*status),
+        (Anonymous::Failed(why), _) => return out_of_reach(findings, why),
+    };
+    Judgement::Say(verdict)
+}
+
+fn unexpected(status: u16) -> Verdict {
+    Verdict::no(Reason::UnexpectedAnswer, format!("tools/list through the Service was answered with status {status}"))
+}
+
+fn verified(findings: &Findings) -> Verdict {
+    let report = findings.report();
+    let newest = report.and_then(|report| report.backend.protocol_versions.first());
+    let tools = report.and_then(|report| report.backend.tools);
+    let mut said: Vec<String> = newest.map(|version| format!("speaks {}", clean(version))).into_iter().collect();
+    said.extend(tools.map(|count| if count == 1 { "1 tool".to_owned() } else { format!("{count} tools") }));
+    let direct = findings
+        .pods
+        .values()
+        .any(|pod| pod.report.as_ref().is_ok_and(|report| report.backend.reachable_directly == Some(true)));
+    if direct {
+        said.push(
+            "the backend also answers at the pod's own address, past the runtime: let it listen on 127.0.0.1"
+                .to_owned(),
+        );
+        return Verdict::yes(Reason::BackendReachableDirectly, said.join("; "));
+    }
+    Verdict::yes(Reason::Verified, said.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use mcp_server_config::report::{BackendReport, IssuerReport, LiveReport};
+
+    use super::super::findings::PodAnswer;
+    use super::*;
+    use crate::cache::{Endpoint, Key};
+    use crate::status::Truth;
+
+    fn target(auth: bool) -> Target {
+        let pod = |name: &str, ready| Endpoint { pod: name.to_owned(), address: "10.0.0.1".to_owned(), ready };
+        Target {
+            server: Key::new("ns", "demo"),
+            uid: "u".to_owned(),
+            host: "demo.ns.svc".to_owned(),
+            port: 80,
+            path: "/mcp".to_owned(),
+            enforces_auth: auth,
+            live_digest: "new".to_owned(),
+            mcp_port: 8000,
+            management_port: 9090,
+            pods: [pod("a", true), pod("b", false)].into(),
+        }
+    }
+
+    fn report(digest: &str) -> ServerReport {
+        ServerReport {
+            live: LiveReport { digest: digest.to_owned(), error: None },
+            backend: BackendReport {
+                state: BackendState::Ready,
+                protocol_versions: vec!["2026-07-28".to_owned()],
+                tools: Some(5),
+                ..BackendReport::default()
+            },
+            ..ServerReport::default()
+        }
+    }
+
+    fn findings(auth: bool, report: Result<ServerReport, String>, anonymous: Option<Anonymous>) -> Findings {
+        Findings {
+            live_digest: "new".to_owned(),
+            enforced_auth: auth,
+            pods: [("a".to_owned(), PodAnswer { ready: true, report })].into(),
+            anonymous,
+            misses: 0,
+        }
+    }
+
+    fn said(auth: bool, findings: &Findings) -> (Truth, Reason) {
+        match judge(&target(auth), Some(findings)) {
+            Judgement::Say(verdict) => (verdict.truth, verdict.reason),
+            Judgement::Keep(verdict) => panic!("kept: {verdict:?}"),
+        }
+    }
+
+    #[test]
+    fn a_server_that_serves_or_refuses_as_it_should_is_verified() {
+        let open = findings(false, Ok(report("new")), Some(Anonymous::Served));
+        assert_eq!(said(false, &open), (Truth::True, Reason::Verified));
+        let guarded = findings(true, Ok(report("new")), Some(Anonymous::Refused { metadata: true }));
+        assert_eq!(said(true, &guarded), (Truth::True, Reason::Verified));
+    }
+
+    #[test]
+    fn a_server_that_serves_callers_without_a_token_against_its_spec_is_not() {
+        let leaky = findings(true, Ok(report("new")), Some(Anonymous::Served));
+        assert_eq!(said(true, &leaky), (Truth::False, Reason::AuthNotEnforced));
+        let mute = findings(true, Ok(report("new")), Some(Anonymous::Refused { metadata: false }));
+        assert_eq!(said(true, &mute), (Truth::False, Reason::MetadataMissing));
+    }
+
+    #[test]
+    fn an_answer_from_before_a_change_does_not_count() {
+        let old = Findings { enforced_auth: false, ..findings(true, Ok(report("new")), Some(Anonymous::Served)) };
+        assert!(matches!(judge(&target(true), Some(&old)), Judgement::Keep(_)));
+    }
+
+    #[test]
+    fn a_pod_with_the_old_configuration_takes_the_verdict_back() {
+        let old = findings(true, Ok(report("old")), None);
+        assert_eq!(said(true, &old), (Truth::Unknown, Reason::ReloadPending));
+        let mut refusing = report("old");
+        refusing.live.error = Some("line 3: bad".to_owned());
+        assert_eq!(said(true, &findings(true, Ok(refusing), None)), (Truth::False, Reason::ConfigRefused));
+    }
+
+    #[test]
+    fn an_issuer_without_keys_is_named() {
+        let mut broken = report("new");
+        broken.issuers =
+            vec![IssuerReport { url: "https://auth.example".to_owned(), ok: false, error: Some("timeout".to_owned()) }];
+        let Judgement::Say(verdict) = judge(&target(true), Some(&findings(true, Ok(broken), None))) else { panic!() };
+        assert_eq!(verdict.reason, Reason::IssuerUnreachable);
+        assert!(verdict.message.contains("https://auth.example") && verdict.message.contains("timeout"), "{verdict:?}");
+    }
+
+    #[test]
+    fn an_earlier_answer_is_believed_until_three_rounds_have_failed() {
+        let mut missed = findings(false, Err("connection refused".to_owned()), None);
+        missed.misses = 2;
+        assert!(matches!(judge(&target(false), Some(&missed)), Judgement::Keep(_)));
+        missed.misses = 3;
+        assert_eq!(said(false, &missed), (Truth::Unknown, Reason::Unreachable));
+    }
+
+    #[test]
+    fn without_a_ready_pod_the_runtime_of_an_unready_one_tells_why() {
+        let mut none_ready = target(false);
+        none_ready.pods.retain(|pod| !pod.ready);
+        let mut failing = report("new");
+        failing.backend.state = BackendState::Failed;
+        failing.backend.error = Some("connection refused".to_owned());
+        let mut found = findings(false, Ok(failing), None);
+        found.pods.values_mut().for_each(|pod| pod.ready = false);
+        let Judgement::Say(verdict) = judge(&none_ready, Some(&found)) else { panic!() };
+        assert_eq!((verdict.truth, verdict.reason), (Truth::False, Reason::HandshakeFailed));
+    }
+}
