@@ -54,10 +54,8 @@ async fn ask(app: &App) -> Health {
     if let Some(redis) = app.state.ping().await {
         checks.insert("redis", verdict(redis));
     }
-    let issuers = app.live.current().authenticator.reports();
-    if !issuers.is_empty() {
-        let ok = issuers.iter().all(|issuer| issuer.ok);
-        checks.insert("auth_server", verdict(if ok { Ok(()) } else { Err("signing keys are not available") }));
+    if let Some(auth_server) = app.live.current().authenticator.health() {
+        checks.insert("auth_server", verdict(auth_server));
     }
     let healthy = checks.values().all(|check| check == "ok");
     Health {
@@ -67,6 +65,6 @@ async fn ask(app: &App) -> Health {
     }
 }
 
-fn verdict(result: Result<(), &'static str>) -> String {
+fn verdict(result: Result<(), impl std::fmt::Display>) -> String {
     result.map_or_else(|why| format!("error: {why}"), |()| "ok".to_owned())
 }

@@ -30,4 +30,5 @@ pub use authenticator::Authenticator;
 pub use clock::{Clock, SystemClock};
 pub use principal::{Caller, Principal};
 pub use rejection::Rejection;
+pub use resource::WELL_KNOWN;
 pub use settings::{Setup, SetupError};

@@ -1,4 +1,4 @@
-//! Who calls. Nothing below this layer sees a request without a [`Caller`].
+//! Who calls. Nothing below this layer sees a request without a [`Caller`], or with a token.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -8,7 +8,8 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
-use tracing::Span;
+use http::header::AUTHORIZATION;
+use tracing::{Span, debug};
 
 use super::{Asked, refusal};
 use crate::app::App;
@@ -34,12 +35,17 @@ pub async fn authenticate(State(app): State<Arc<App>>, request: Request, next: N
     }
     let caller = match decided {
         Ok(caller) => caller,
-        Err(rejection) => return rejection.into_response(),
+        Err(rejection) => {
+            debug!(reason = rejection.description(), "the request is refused");
+            return rejection.into_response();
+        }
     };
 
     if let Caller::Principal(principal) = &caller {
         Span::current().record("user_id", &*principal.subject);
     }
+    // The token was for us: no backend, tool or log below ever sees it (MCP authorization, "Token Passthrough").
+    parts.headers.remove(AUTHORIZATION);
     parts.extensions.insert(caller);
     next.run(Request::from_parts(parts, body)).await
 }

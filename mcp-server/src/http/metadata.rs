@@ -11,7 +11,7 @@ use super::{Asked, refusal};
 use crate::settings::LiveState;
 
 /// The well-known prefix; the endpoint's path follows (RFC 9728 §3.1).
-pub const PREFIX: &str = "/.well-known/oauth-protected-resource";
+pub use crate::auth::WELL_KNOWN as PREFIX;
 
 /// The document for the public URL that was asked; 404 where no token is needed.
 pub async fn metadata(Extension(live): Extension<Arc<LiveState>>, Extension(asked): Extension<Asked>) -> Response {
