@@ -18,7 +18,7 @@ use crate::http::begin::begin;
 use crate::http::{cors, headers, host, metadata, refusal};
 use crate::limits::client_limit;
 use crate::management::Readiness;
-use crate::mcp::{self, Endpoint};
+use crate::mcp::{self, Endpoint, envelope};
 use crate::metrics::Metrics;
 use crate::settings::{LiveState, LiveStore, Loaded, SetupError};
 use crate::state::{self, State as SharedState};
@@ -92,7 +92,8 @@ pub fn router(app: &Arc<App>) -> Router {
             .layer(from_fn(host::host))
             .layer(from_fn(host::origin))
             .layer(from_fn_with_state(Arc::clone(app), client_limit))
-            .layer(from_fn_with_state(Arc::clone(app), authenticate)),
+            .layer(from_fn_with_state(Arc::clone(app), authenticate))
+            .layer(from_fn_with_state(app.config.server.max_request_body_bytes as usize, envelope::layer)),
     );
 
     // Everybody may read these, from any page.
