@@ -181,7 +181,7 @@ impl Context {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let server = self.server(name).await?;
-            if condition_of(&server, kind).is_some_and(|condition| wanted(condition)) {
+            if condition_of(&server, kind).is_some_and(&wanted) {
                 return Ok(server);
             }
             if Instant::now() >= deadline {

@@ -20,7 +20,7 @@ pub async fn the_operator_runs_outside_of_the_cluster(context: &Context) -> Resu
             .env("KUBECONFIG", context.stage.cluster.kubeconfig())
             .args(["--no-leader-election", "--probe-via=port-forward", "--namespaces", &context.namespace])
             .args(["--runtime-image", &context.stage.images.server, "--runtime-image-pull-policy=IfNotPresent"])
-            .args(["--health-port=18081", "--metrics-port=18080"])
+            .args(["--health-port=0", "--metrics-port=0"])
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)

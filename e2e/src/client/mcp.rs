@@ -68,7 +68,7 @@ impl Caller {
         let params = json!({
             "protocolVersion": LEGACY, "capabilities": {}, "clientInfo": {"name": "e2e", "version": "0.1.0"},
         });
-        let answer = self.legacy(None, &request("initialize", params)).await?.expect(StatusCode::OK)?;
+        let answer = self.legacy(None, &request("initialize", &params)).await?.expect(StatusCode::OK)?;
         result_of(&answer.message()?)?;
         let id = answer.header("mcp-session-id").to_owned();
         if id.is_empty() {
@@ -98,7 +98,7 @@ impl Caller {
         if let Some(name) = params["name"].as_str() {
             insert(&mut headers, "mcp-name", name)?;
         }
-        Ok((headers, request(method, params).to_string().into_bytes()))
+        Ok((headers, request(method, &params).to_string().into_bytes()))
     }
 
     fn legacy_headers(&self, session: Option<&str>) -> Result<HeaderMap> {
@@ -132,7 +132,7 @@ pub struct Session {
 impl Session {
     /// The raw answer to a call.
     pub async fn answer(&self, tool: &str, arguments: Value) -> Result<Answer> {
-        let message = request("tools/call", json!({"name": tool, "arguments": arguments}));
+        let message = request("tools/call", &json!({"name": tool, "arguments": arguments}));
         self.caller.legacy(Some(&self.id), &message).await
     }
 
@@ -148,7 +148,7 @@ impl Session {
             params["_meta"] = json!({"progressToken": token});
         }
         let headers = self.caller.legacy_headers(Some(&self.id))?;
-        let body = request("tools/call", params).to_string();
+        let body = request("tools/call", &params).to_string();
         self.caller.endpoint.stream(Method::POST, &self.caller.path, headers, body.as_bytes()).await
     }
 
@@ -181,7 +181,7 @@ pub fn result_of(message: &Value) -> Result<Value> {
     Ok(result.clone())
 }
 
-fn request(method: &str, params: Value) -> Value {
+fn request(method: &str, params: &Value) -> Value {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     json!({"jsonrpc": "2.0", "id": NEXT.fetch_add(1, Ordering::Relaxed), "method": method, "params": params})
 }

@@ -28,8 +28,8 @@ pub struct Images {
 pub fn load(cluster: &Cluster) -> Result<Images> {
     let loader = Loader::new(cluster)?;
     Ok(Images {
-        operator: loader.from_dockerfile("mcp-operator", "Dockerfile.operator", &["mcp-operator"])?,
-        server: loader.from_dockerfile("mcp-server", "Dockerfile.server", &["mcp-server"])?,
+        operator: loader.built("mcp-operator", "Dockerfile.operator", &["mcp-operator"])?,
+        server: loader.built("mcp-server", "Dockerfile.server", &["mcp-server"])?,
         issuer: loader.packed("e2e-issuer", |name| Image::of_binary(name, &build::folder().join("e2e-issuer")))?,
         redis: loader.packed("redis", |name| Image::of_installed_program(name, "redis-server"))?,
     })
@@ -79,7 +79,7 @@ impl<'a> Loader<'a> {
     }
 
     /// An image of one of our own Dockerfiles: it changes with the file and with what is copied into it.
-    fn from_dockerfile(&self, name: &'static str, file: &str, binaries: &[&str]) -> Result<String> {
+    fn built(&self, name: &'static str, file: &str, binaries: &[&str]) -> Result<String> {
         let file = repository().join(file);
         let mut inputs = vec![file.clone()];
         inputs.extend(binaries.iter().map(|binary| build::folder().join(binary)));
