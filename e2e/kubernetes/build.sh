@@ -41,7 +41,7 @@ sources_of() {
     node) echo node/main.go node/go.mod node/go.sum ;;
     containerd | runc | helm) echo tools/go.mod tools/go.sum ;;
     coredns) echo tools/coredns/main.go tools/go.mod tools/go.sum ;;
-    traefik) echo traefik/dns.go.txt traefik/go.mod traefik/go.sum ;;
+    traefik) echo traefik/lego_dns.go.txt traefik/ecs.go.txt traefik/go.mod traefik/go.sum ;;
     pause) echo pause/pause.c ;;
   esac
 }
@@ -50,7 +50,7 @@ folder_of() {
   local hash
   # The recipe is hashed too, so that changing how a tool is built builds it anew.
   # shellcheck disable=SC2046 # sources_of is a list of words
-  hash=$( (declare -f "build_$1" go_build; cd "$here" && cat $(sources_of "$1")) | sha256sum)
+  hash=$( (declare -f "build_$1" go_build traefik_module; cd "$here" && cat $(sources_of "$1")) | sha256sum)
   echo "$bin/$1-$(version_of "$1")-${hash:0:10}"
 }
 
@@ -58,7 +58,7 @@ folder_of() {
 duration_of() {
   case $1 in
     node) echo "5 to 8 min" ;;
-    traefik) echo "3 min" ;;
+    traefik) echo "2 min" ;;
     containerd | coredns | helm) echo "1 to 2 min" ;;
     *) echo "10 s" ;;
   esac
@@ -120,19 +120,27 @@ build_pause() {
   musl-gcc -static -Os -s -o "$1/pause" "$here/pause/pause.c"
 }
 
-# Traefik links lego, the ACME client, and with it the SDKs of 190 DNS hosters: they take longer than Traefik itself and
-# this cluster asks nobody for certificates. So the module that builds Traefik replaces lego by a copy without them.
+# A third of Traefik's build is code for clouds: the SDKs of 190 DNS hosters, behind lego, the ACME client, and Amazon's.
+# This cluster uses none of it. So both modules are replaced by copies without, in the folder $1.
 traefik_module() {
-  local lego
   mkdir -p "$1"
   cp "$here"/traefik/go.* "$1/"
-  lego=$(cd "$1" && go mod download -json "github.com/go-acme/lego/v4@v$(pinned traefik github.com/go-acme/lego/v4)" |
-    sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')
-  mkdir "$1/lego"
-  tar -C "$lego" -c --exclude=./cmd --exclude=./e2e --exclude=./providers/dns --exclude=./internal/releaser \
-    --exclude=./internal/dns --exclude='*_test.go' --exclude=testdata . | tar -C "$1/lego" -x --mode=u+w
+  copy_module "$1/lego" github.com/go-acme/lego/v4 ./cmd ./e2e ./providers/dns ./internal/releaser ./internal/dns
   mkdir -p "$1/lego/providers/dns"
-  cp "$here/traefik/dns.go.txt" "$1/lego/providers/dns/dns.go"
+  cp "$here/traefik/lego_dns.go.txt" "$1/lego/providers/dns/dns.go"
+  copy_module "$1/traefik" github.com/traefik/traefik/v3 ./docs ./integration ./pkg/provider/ecs
+  mkdir "$1/traefik/pkg/provider/ecs"
+  cp "$here/traefik/ecs.go.txt" "$1/traefik/pkg/provider/ecs/ecs.go"
+}
+
+# Copies the module $2, as it is pinned for Traefik, to the folder $1, without the folders that follow.
+copy_module() {
+  local target=$1 module=$2 source
+  shift 2
+  source=$(cd / && GOWORK=off go mod download -json "$module@v$(pinned traefik "$module")" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')
+  [ -n "$source" ] || die "cannot download $module"
+  mkdir "$target"
+  tar -C "$source" -c "${@/#/--exclude=}" --exclude='*_test.go' --exclude=testdata . | tar -C "$target" -x --mode=u+w
 }
 
 # ── What must be installed: `probe:package`, a probe being a command, a file or a pkg-config module ─────────────────
