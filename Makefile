@@ -21,3 +21,6 @@ check:
 # Write anew what is generated from code: the definition, the chart's copy and roles, tables of the documentation
 generate:
 	@UPDATE=1 cargo test --locked --quiet --package mcp-crds --test generated
+	@UPDATE=1 cargo test --locked --quiet --package mcp-operator --test rbac
+	@UPDATE=1 cargo test --locked --quiet --package mcp-operator --lib documentation
+	@UPDATE=1 cargo test --locked --quiet --package mcp-server-config --test documentation
