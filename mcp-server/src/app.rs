@@ -11,6 +11,7 @@ use http::StatusCode;
 use mcp_server_config::Config;
 use tower::ServiceBuilder;
 
+use crate::auth::IssuerMetrics;
 use crate::drain::Drain;
 use crate::health::{self, HealthCache};
 use crate::http::authenticate::authenticate;
@@ -69,7 +70,7 @@ impl App {
         let state = SharedState::open(&config).await?;
         let endpoint = Endpoint::start(&config, Arc::clone(&state), Arc::clone(&metrics)).await?;
         metrics.reload(true);
-        Ok(Arc::new(Self {
+        let app = Arc::new(Self {
             config,
             live: LiveStore::new(live),
             endpoint,
@@ -78,7 +79,9 @@ impl App {
             drain: Drain::default(),
             health: HealthCache::default(),
             readiness: Readiness::default(),
-        }))
+        });
+        app.metrics.registry().register(Box::new(IssuerMetrics::new(&app)?))?;
+        Ok(app)
     }
 }
 

@@ -15,7 +15,7 @@ use super::principal::{Caller, Principal};
 use super::rejection::{Reason, Rejection};
 use super::resource;
 use super::settings::{IssuerSettings, Settings, Setup, SetupError};
-use super::source::KeySource;
+use super::source::{KeySource, Statistics};
 use super::token::{Outcome, Unverified};
 
 /// Decides who a caller is. One for each live configuration.
@@ -161,6 +161,11 @@ impl Authenticator {
     #[must_use]
     pub fn reports(&self) -> Vec<IssuerReport> {
         self.issuers.iter().map(|issuer| issuer.keys.report()).collect()
+    }
+
+    /// Each issuer, for the metrics.
+    pub(super) fn statistics(&self) -> impl Iterator<Item = Statistics> {
+        self.issuers.iter().map(|issuer| issuer.keys.statistics())
     }
 
     /// The check `auth_server` of `/health`: `None` where no issuer is configured, an error where the last attempt to

@@ -19,6 +19,7 @@ mod clock;
 mod discovery;
 mod fetch;
 mod keys;
+mod metrics;
 mod principal;
 mod rejection;
 mod resource;
@@ -28,6 +29,7 @@ mod token;
 
 pub use authenticator::Authenticator;
 pub use clock::{Clock, SystemClock};
+pub use metrics::IssuerMetrics;
 pub use principal::{Caller, Principal};
 pub use rejection::Rejection;
 pub use resource::WELL_KNOWN;

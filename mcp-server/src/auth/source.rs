@@ -66,8 +66,9 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    /// How many rounds have ended.
+    /// How many rounds have ended, and how many of them without keys.
     rounds: u64,
+    failures: u64,
     /// A round is under way.
     fetching: bool,
     loaded: Option<Loaded>,
@@ -144,6 +145,26 @@ impl KeySource {
             error: state.error.map(|error| error.to_string()),
         }
     }
+
+    pub(super) fn statistics(&self) -> Statistics {
+        let state = self.shared.state.borrow();
+        let now = self.shared.clock.monotonic();
+        Statistics {
+            issuer: self.shared.origin.issuer.clone(),
+            age: state.loaded.as_ref().map(|loaded| now.saturating_sub(loaded.at)),
+            succeeded: state.rounds - state.failures,
+            failed: state.failures,
+        }
+    }
+}
+
+/// What the metrics tell of one issuer.
+pub(super) struct Statistics {
+    pub(super) issuer: String,
+    /// The time since the keys in use were fetched.
+    pub(super) age: Option<Duration>,
+    pub(super) succeeded: u64,
+    pub(super) failed: u64,
 }
 
 impl Drop for KeySource {
@@ -195,6 +216,7 @@ impl Shared {
                 }
                 Err(error) => {
                     warn!(issuer, %error, stale = state.loaded.is_some(), "the issuer's keys could not be fetched");
+                    state.failures += 1;
                     state.error = Some(error);
                 }
             }
