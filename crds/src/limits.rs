@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct RateLimits {
-    /// Per client address, checked before authentication. On by default.
+    /// Per client address, checked before authentication. On by default. Each pod counts on its own and gets its share
+    /// of the rate: requests and burst divided by the replicas, rounded up. Behind a proxy that `expose.trustedProxies`
+    /// does not name all clients have one address: only failed authentications count then.
     #[serde(default)]
     pub per_client: RateLimit,
 }

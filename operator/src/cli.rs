@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::settings::Peers;
+
 /// Runs MCP servers on Kubernetes: one McpServer in, a production MCP endpoint out.
 #[derive(Parser, Debug)]
 #[command(name = "mcp-operator", version, about)]
@@ -62,6 +64,13 @@ pub struct Run {
     /// DNS domain of the cluster.
     #[arg(long, env = "MCP_OPERATOR_CLUSTER_DOMAIN", default_value = "cluster.local")]
     pub cluster_domain: String,
+    /// Who may reach the MCP port of servers that name nobody, as a JSON list of NetworkPolicy peers (your ingress
+    /// controller). Default: everybody.
+    #[arg(long, env = "MCP_OPERATOR_MCP_FROM", default_value = "[]")]
+    pub mcp_from: Peers,
+    /// Who may scrape the metrics of servers, besides the operator, as a JSON list of NetworkPolicy peers (Prometheus).
+    #[arg(long, env = "MCP_OPERATOR_METRICS_FROM", default_value = "[]")]
+    pub metrics_from: Peers,
     /// Metric series for each server.
     #[arg(long, env = "MCP_OPERATOR_SERVER_METRICS", default_value_t = true, action = clap::ArgAction::Set)]
     pub server_metrics: bool,
@@ -143,6 +152,7 @@ mod tests {
             "--runtime-image-pull-policy=IfNotPresent",
             "--probe-via=port-forward",
             "--server-metrics=false",
+            r#"--metrics-from=[{"podSelector":{}}]"#,
         ]);
         assert_eq!(cli.run.namespaces, ["a", "b"]);
         assert_eq!(cli.run.runtime_image_pull_policy, Some(PullPolicy::IfNotPresent));

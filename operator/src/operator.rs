@@ -126,8 +126,8 @@ fn settings(options: &Run, operator_namespace: Option<String>) -> Settings {
         runtime_image_pull_policy: options.runtime_image_pull_policy.map(Into::into),
         cluster_domain: options.cluster_domain.clone(),
         operator_namespace,
-        mcp_from: Vec::new(),
-        metrics_from: Vec::new(),
+        mcp_from: options.mcp_from.0.clone(),
+        metrics_from: options.metrics_from.0.clone(),
     }
 }
 

@@ -1,6 +1,5 @@
 //! The chart's roles are the table in code. `UPDATE=1 cargo test -p mcp-operator --test rbac` writes them.
 
-use std::fmt::Write as _;
 use std::path::Path;
 
 use mcp_operator::rbac::{CLUSTER, ELECTION, Rule, SERVED, rules};
@@ -49,11 +48,9 @@ fn chart() -> String {
     ];
     for (name, comment, rules) in parts {
         let list = rules.iter().map(yaml).collect::<String>();
-        write!(
-            text,
+        text.push_str(&format!(
             "\n{{{{- /* {comment} */ -}}}}\n{{{{- define \"mcp-operator.{name}\" -}}}}\n{list}{{{{- end -}}}}\n"
-        )
-        .unwrap();
+        ));
     }
     text
 }
