@@ -74,7 +74,7 @@ async fn accepts_and_refuses(servers: &Api<DynamicObject>) {
 
 /// A dry run with strict validation, as `kubectl` does it: an unknown field is an error.
 async fn create(servers: &Api<DynamicObject>, case: &Case) -> kube::Result<DynamicObject> {
-    let server = server(&case.name, case.spec.clone());
+    let server = server(&case.name, &case.spec);
     let strict = PostParams { dry_run: true, ..PostParams::default() };
     let mut request =
         kube::core::Request::new(servers.resource_url()).create(&strict, serde_json::to_vec(&server).unwrap()).unwrap();
@@ -84,7 +84,7 @@ async fn create(servers: &Api<DynamicObject>, case: &Case) -> kube::Result<Dynam
 }
 
 async fn fills_in_defaults(servers: &Api<DynamicObject>) {
-    let smallest = server("smallest", json!({"backend": {"builtin": {}}}));
+    let smallest = server("smallest", &json!({"backend": {"builtin": {}}}));
     let stored = servers.create(&PostParams::default(), &smallest).await.unwrap();
     let spec = &stored.data["spec"];
     assert_eq!(spec["replicas"], 1);
@@ -118,7 +118,7 @@ async fn servers(cluster: &ApiLevel) -> Api<DynamicObject> {
     Api::namespaced_with(cluster.client().await.unwrap(), "default", &resource)
 }
 
-fn server(name: &str, spec: Value) -> DynamicObject {
+fn server(name: &str, spec: &Value) -> DynamicObject {
     serde_json::from_value(json!({
         "apiVersion": "mcp-operator.dev/v1alpha1",
         "kind": "McpServer",
