@@ -33,8 +33,20 @@ const STREAMS_AT_MOST: u32 = 256;
 /// A ping on HTTP/2 connections finds peers that are gone.
 const PING: Duration = Duration::from_secs(30);
 
+/// Who has connected as the process begins to end is heard once, instead of being hung up on.
+const LAST_WORD: Duration = Duration::from_millis(500);
+
+/// What a connection does when the process ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum WhenClosing {
+    /// Ends after what is under way.
+    Close,
+    /// Serves on until the very end: readiness must be seen to be gone.
+    Stay,
+}
+
 /// Serves until the peer closes, nothing has come for long, or the process ends.
-pub(super) async fn serve(drain: &Drain, stream: TcpStream, peer: SocketAddr, router: Router) {
+pub(super) async fn serve(drain: &Drain, stream: TcpStream, peer: SocketAddr, router: Router, end: WhenClosing) {
     let activity = Activity::new();
     let service = {
         let activity = Arc::clone(&activity);
@@ -43,7 +55,8 @@ pub(super) async fn serve(drain: &Drain, stream: TcpStream, peer: SocketAddr, ro
     let builder = builder();
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let mut watch = pin!(idle(&activity));
-    let mut closing = false;
+    let mut close = pin!(closing(drain, &activity));
+    let mut closed = end == WhenClosing::Stay;
     loop {
         tokio::select! {
             ended = connection.as_mut() => {
@@ -53,14 +66,21 @@ pub(super) async fn serve(drain: &Drain, stream: TcpStream, peer: SocketAddr, ro
                 }
                 return;
             }
-            () = drain.closing(), if !closing => {
-                closing = true;
+            () = close.as_mut(), if !closed => {
+                closed = true;
                 // HTTP/1.1 says `Connection: close`, HTTP/2 GOAWAY; what is under way goes on.
                 connection.as_mut().graceful_shutdown();
             }
             () = drain.cutting() => return,
             () = watch.as_mut() => return,
         }
+    }
+}
+
+async fn closing(drain: &Drain, activity: &Activity) {
+    drain.closing().await;
+    if !activity.served_any() {
+        tokio::time::sleep(LAST_WORD).await;
     }
 }
 

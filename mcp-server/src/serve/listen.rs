@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
-use super::connection;
+use super::connection::{self, WhenClosing};
 use crate::app::App;
 
 /// Connections at once on one listener. More wait in the kernel's queue.
@@ -26,10 +26,10 @@ pub(super) struct Listening {
 }
 
 impl Listening {
-    /// `counted`: its connections are those of the metrics.
-    pub fn start(app: &Arc<App>, listener: TcpListener, router: Router, counted: bool) -> Self {
+    /// Connections of the listener that closes are those that the metrics count.
+    pub fn start(app: &Arc<App>, listener: TcpListener, router: Router, end: WhenClosing) -> Self {
         let connections = TaskTracker::new();
-        let accepting = tokio::spawn(accept(Arc::clone(app), listener, router, counted, connections.clone()));
+        let accepting = tokio::spawn(accept(Arc::clone(app), listener, router, end, connections.clone()));
         Self { accepting, connections }
     }
 
@@ -50,15 +50,22 @@ impl Drop for Listening {
     }
 }
 
-async fn accept(app: Arc<App>, listener: TcpListener, router: Router, counted: bool, connections: TaskTracker) {
+async fn accept(app: Arc<App>, listener: TcpListener, router: Router, end: WhenClosing, connections: TaskTracker) {
     let room = Arc::new(Semaphore::new(CONNECTIONS_AT_MOST));
     loop {
         // Never closed, so it never fails.
         let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, peer)) => {
-                let held = (permit, counted.then(|| app.metrics.connection()));
-                connections.spawn(serve(Arc::clone(&app), stream, peer, router.clone(), held));
+                let counted = (end == WhenClosing::Close).then(|| app.metrics.connection());
+                let (app, router) = (Arc::clone(&app), router.clone());
+                connections.spawn(async move {
+                    let _held = (permit, counted);
+                    // Without it each streamed event waits 40 ms for a delayed ACK.
+                    if stream.set_nodelay(true).is_ok() {
+                        connection::serve(&app.drain, stream, peer, router, end).await;
+                    }
+                });
             }
             Err(problem) if is_the_peers(problem.kind()) => {}
             Err(problem) => {
@@ -66,19 +73,6 @@ async fn accept(app: Arc<App>, listener: TcpListener, router: Router, counted: b
                 tokio::time::sleep(BREATHER).await;
             }
         }
-    }
-}
-
-async fn serve(
-    app: Arc<App>,
-    stream: TcpStream,
-    peer: std::net::SocketAddr,
-    router: Router,
-    _held: (OwnedSemaphorePermit, Option<crate::metrics::Held>),
-) {
-    // Without it each streamed event waits 40 ms for a delayed ACK.
-    if stream.set_nodelay(true).is_ok() {
-        connection::serve(&app.drain, stream, peer, router).await;
     }
 }
 

@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
+use self::connection::WhenClosing;
 use self::listen::Listening;
 use crate::app::{self, App};
 use crate::management;
@@ -65,9 +66,8 @@ impl Server {
     /// Serves until the first message of `signals`, then drains; the second one cuts what is left.
     pub async fn run(self, mut signals: mpsc::Receiver<()>) -> Ending {
         let Self { app, mcp, management } = self;
-        let mcp = Listening::start(&app, mcp, app::router(&app), true);
-        // Served until the very end: readiness must be seen to be gone.
-        let management = Listening::start(&app, management, management::router(&app), false);
+        let mcp = Listening::start(&app, mcp, app::router(&app), WhenClosing::Close);
+        let management = Listening::start(&app, management, management::router(&app), WhenClosing::Stay);
 
         // A closed channel is no signal: it means that nobody can stop us by it.
         if signals.recv().await.is_none() {

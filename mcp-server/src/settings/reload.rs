@@ -7,7 +7,7 @@ use std::time::Duration;
 use mcp_server_config::digest;
 use tracing::{error, info, warn};
 
-use super::{LiveState, LoadError, LoadedLive, SetupError, Sources};
+use super::{LiveState, LoadError, SetupError, Sources};
 use crate::app::App;
 use crate::logging::Levels;
 
@@ -39,9 +39,8 @@ pub async fn watch(app: Arc<App>, sources: Sources, levels: Levels) {
             continue;
         }
         seen = now;
-        match reload(&app, &sources, text.err()).await {
+        match reload(&app, &sources, &levels, text.err()).await {
             Ok(digest) => {
-                levels.set(log_level(&app));
                 app.metrics.reload(true);
                 info!(%digest, "live configuration reloaded");
             }
@@ -54,7 +53,12 @@ pub async fn watch(app: Arc<App>, sources: Sources, levels: Levels) {
     }
 }
 
-async fn reload(app: &App, sources: &Sources, unreadable: Option<LoadError>) -> Result<String, ReloadError> {
+async fn reload(
+    app: &App,
+    sources: &Sources,
+    levels: &Levels,
+    unreadable: Option<LoadError>,
+) -> Result<String, ReloadError> {
     if let Some(problem) = unreadable {
         return Err(problem.into());
     }
@@ -64,15 +68,11 @@ async fn reload(app: &App, sources: &Sources, unreadable: Option<LoadError>) -> 
         warn!("{warning}");
     }
     let current = app.live.current();
-    let LoadedLive { digest, .. } = &loaded;
-    let digest = digest.clone();
-    app.live.replace(LiveState::new(&app.config, loaded, Some(&current))?);
+    let next = LiveState::new(&app.config, loaded, Some(&current))?;
+    let digest = next.digest.clone();
+    levels.set(next.live.log_level.unwrap_or(app.config.logging.level));
+    app.live.replace(next);
     Ok(digest)
-}
-
-/// The level that holds now: the live file's, else the boot file's.
-fn log_level(app: &App) -> mcp_server_config::LogLevel {
-    app.live.current().live.log_level.unwrap_or(app.config.logging.level)
 }
 
 /// A file system may hang; the workers must not.

@@ -1,0 +1,103 @@
+//! The command line: exit codes and messages.
+
+use std::process::Output;
+
+use crate::process::{PORTS, Runtime, program};
+
+async fn run(arguments: &[&str], variables: &[(&str, &str)], config: Option<&str>) -> Output {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("config.yaml");
+    let mut command = program();
+    command.args(arguments).envs(variables.iter().copied());
+    if let Some(config) = config {
+        std::fs::write(&file, config).unwrap();
+        command.arg("--config").arg(&file);
+    }
+    command.output().await.unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+#[tokio::test]
+async fn a_typo_ends_the_start_with_file_line_and_suggestion() {
+    for arguments in [&[][..], &["--check"], &["healthcheck"]] {
+        let output = run(arguments, &[], Some("server:\n  prot: 80\n")).await;
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        let message = text(&output.stderr);
+        assert!(message.contains("config.yaml: line 2: unknown key `prot`; did you mean `port`?"), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn check_validates_and_serves_nothing() {
+    let output = run(&["--check"], &[], None).await;
+    assert_eq!((output.status.code(), text(&output.stdout).trim()), (Some(0), "the configuration is valid"));
+
+    let variables = [("MCP_SERVER_HOST", "0.0.0.0")];
+    let output = run(&["--check"], &variables, None).await;
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("auth: {anonymous: allow}"));
+    let output = run(&["--check", "--no-env-overrides"], &variables, None).await;
+    assert_eq!(output.status.code(), Some(0));
+
+    let output = run(&["--check"], &[("DATABASE_URL", "postgresql://user:pass@db/mcp")], None).await;
+    assert_eq!(output.status.code(), Some(0));
+    let warning = text(&output.stderr);
+    assert!(
+        warning.contains("DATABASE_URL: databases are not supported yet") && !warning.contains("pass"),
+        "{warning}"
+    );
+}
+
+#[tokio::test]
+async fn a_bad_variable_and_a_missing_file_are_named() {
+    let output = run(&[], &[("MCP_SERVER_PORT", "eighty")], None).await;
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("MCP_SERVER_PORT: \"eighty\""));
+
+    let output = run(&["--config", "/nowhere/config.yaml"], &[], None).await;
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("cannot read /nowhere/config.yaml"));
+}
+
+#[tokio::test]
+async fn the_schema_is_printed() {
+    let output = run(&["schema"], &[], None).await;
+    let schema: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(schema["properties"]["server"].is_object());
+}
+
+#[tokio::test]
+async fn healthcheck_asks_the_running_server() {
+    let runtime = Runtime::start(PORTS).await;
+    let port = runtime.mcp.port().to_string();
+    let output = run(&["healthcheck"], &[("MCP_SERVER_PORT", &port)], None).await;
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+
+    drop(runtime);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    drop(listener);
+    let output = run(&["healthcheck"], &[("MCP_SERVER_PORT", &port)], None).await;
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("cannot ask"));
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_named() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let output = run(&[], &[], Some(&format!("server: {{port: {port}}}\nmetrics: {{port: 0}}\n"))).await;
+    assert_eq!(output.status.code(), Some(1));
+    let message = text(&output.stderr);
+    assert!(message.contains(&format!("cannot listen at 127.0.0.1:{port} (server.port)")), "{message}");
+}
+
+#[tokio::test]
+async fn the_environment_configures_a_runtime_that_runs_alone() {
+    let mut runtime = Runtime::start_with(PORTS, None, &[("MCP_SERVER_NAME", "from-outside")]).await;
+    let serving = runtime.line("serving").await;
+    assert_eq!(serving["name"], "from-outside");
+}

@@ -1,0 +1,64 @@
+//! Log lines of the real process.
+
+use serde_json::json;
+
+use crate::client::{call, get};
+use crate::process::{PORTS, Runtime};
+
+#[tokio::test]
+async fn a_request_and_a_call_have_the_documents_fields() {
+    let mut runtime = Runtime::start(PORTS).await;
+    let answer = call(runtime.mcp, "echo", json!({"text": "my secret words"})).await;
+    let id = answer.header("x-request-id").unwrap();
+
+    let access = runtime.line("request").await;
+    for field in ["timestamp", "level", "logger", "message", "module", "function", "line", "request_id", "duration_ms"]
+    {
+        assert!(!access[field].is_null(), "{field}: {access}");
+    }
+    assert_eq!((access["level"].as_str(), access["request_id"].as_str()), (Some("INFO"), Some(id)));
+    assert_eq!(
+        (&access["status"], &access["path"], &access["client"]),
+        (&json!(200), &json!("/mcp"), &json!("127.0.0.1"))
+    );
+    assert!(access["timestamp"].as_str().unwrap().ends_with('Z'));
+
+    let tool = runtime.line("tool call").await;
+    assert_eq!((tool["tool_name"].as_str(), tool["request_id"].as_str()), (Some("echo"), Some(id)));
+    assert!(tool["duration_ms"].is_u64());
+    assert!(!runtime.lines().iter().any(|line| line.to_string().contains("secret words")));
+}
+
+#[tokio::test]
+async fn health_checks_are_not_logged_and_files_get_the_same_lines() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("mcp.log");
+    let handlers =
+        format!("logging: {{handlers: [{{type: console}}, {{type: file, filename: {}}}]}}\n", file.display());
+    let mut runtime = Runtime::start(&format!("{PORTS}{handlers}")).await;
+    get(runtime.mcp, "/health").await;
+    get(runtime.mcp, "/nothing").await;
+
+    let access = runtime.line("request").await;
+    assert_eq!(access["path"], "/nothing", "the first line of a request");
+    let written = std::fs::read_to_string(file).unwrap();
+    assert!(written.lines().any(|line| line == access.to_string() || line.contains("\"/nothing\"")), "{written}");
+}
+
+#[tokio::test]
+async fn text_is_for_people() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("mcp.log");
+    let logging = format!("logging: {{format: text, handlers: [{{type: file, filename: {}}}]}}\n", file.display());
+    let config = directory.path().join("config.yaml");
+    std::fs::write(&config, format!("{PORTS}{logging}")).unwrap();
+    let _child = crate::process::program().arg("--config").arg(config).spawn().unwrap();
+    let written = loop {
+        let text = std::fs::read_to_string(&file).unwrap_or_default();
+        if text.contains("serving") {
+            break text;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    };
+    assert!(written.contains("Z INFO    mcp_server: serving"), "{written}");
+}

@@ -1,0 +1,14 @@
+//! The shell around the MCP endpoint: as a router, and as the real process with its sockets, signals, files and redis.
+#![allow(clippy::unwrap_used)]
+
+mod client;
+mod command;
+mod dependencies;
+mod layers;
+mod lifecycle;
+mod limits;
+mod logs;
+mod process;
+mod redis;
+mod reload;
+mod sockets;

@@ -1,0 +1,97 @@
+//! Changes of the live configuration, while serving.
+
+use serde_json::json;
+
+use crate::client::{call, get};
+use crate::process::{PORTS, Runtime, config_map, program};
+
+const OPEN: &str = "formatVersion: 1\nauth: {anonymous: allow}\n";
+const CLOSED: &str = "formatVersion: 1\nauth: {issuer_url: 'http://127.0.0.1:9'}\n";
+
+#[tokio::test]
+async fn a_changed_live_file_counts_for_the_next_request() {
+    let mut runtime = Runtime::start_with(PORTS, Some(OPEN), &[]).await;
+    assert_eq!(call(runtime.mcp, "echo", json!({"text": "a"})).await.status, 200);
+
+    runtime.write("live.yaml", CLOSED);
+    let digest = mcp_server_config::digest(CLOSED);
+    runtime.until(runtime.management, "/server", |answer| answer.json()["live"]["digest"] == digest.as_str()).await;
+    assert_eq!(call(runtime.mcp, "echo", json!({"text": "a"})).await.status, 401);
+    runtime.line("live configuration reloaded").await;
+}
+
+#[tokio::test]
+async fn a_broken_live_file_changes_nothing_and_is_told() {
+    let mut runtime = Runtime::start_with(PORTS, Some(OPEN), &[]).await;
+    runtime.write("live.yaml", "formatVersion: 1\nauth: {anonymus: allow, anonymous: maybe}\n");
+    let report =
+        runtime.until(runtime.management, "/server", |answer| !answer.json()["live"]["error"].is_null()).await.json();
+    assert_eq!(report["live"]["digest"], mcp_server_config::digest(OPEN));
+    assert!(report["live"]["error"].as_str().unwrap().contains("live.yaml"), "{report}");
+    assert_eq!(call(runtime.mcp, "echo", json!({"text": "a"})).await.status, 200);
+    let line = runtime.line("live configuration refused; the earlier one stays").await;
+    assert!(line["exception"].is_string(), "{line}");
+    assert!(get(runtime.management, "/metrics").await.body.contains("mcp_config_reloads_total{result=\"error\"} 1"));
+
+    std::fs::remove_file(runtime.path("live.yaml")).unwrap();
+    runtime.line_where(|line| line["exception"].as_str().is_some_and(|why| why.contains("cannot read"))).await;
+    assert_eq!(call(runtime.mcp, "echo", json!({"text": "a"})).await.status, 200);
+
+    runtime.write("live.yaml", OPEN);
+    runtime.until(runtime.management, "/server", |answer| answer.json()["live"]["error"].is_null()).await;
+}
+
+#[tokio::test]
+async fn keys_of_a_newer_operator_are_ignored_and_named() {
+    let mut runtime = Runtime::start_with(PORTS, Some(OPEN), &[]).await;
+    runtime.write("live.yaml", &format!("{OPEN}from_the_future: {{a: 1}}\n"));
+    let warning = "unknown key from_the_future in the live file is ignored";
+    assert_eq!(runtime.line(warning).await["level"], "WARNING");
+    runtime.line("live configuration reloaded").await;
+}
+
+#[tokio::test]
+async fn the_log_level_changes_at_run_time() {
+    let mut runtime = Runtime::start_with(PORTS, Some(OPEN), &[]).await;
+    let quiet = format!("{OPEN}log_level: ERROR\n");
+    runtime.write("live.yaml", &quiet);
+    let digest = mcp_server_config::digest(&quiet);
+    runtime.until(runtime.management, "/server", |answer| answer.json()["live"]["digest"] == digest.as_str()).await;
+    get(runtime.mcp, "/unheard").await;
+
+    runtime.write("live.yaml", OPEN);
+    runtime.line("live configuration reloaded").await;
+    get(runtime.mcp, "/heard").await;
+    runtime.line_where(|line| line["path"] == "/heard").await;
+    assert!(!runtime.lines().iter().any(|line| line["path"] == "/unheard"));
+}
+
+#[tokio::test]
+async fn alone_the_live_sections_of_the_one_file_reload_too() {
+    let mut runtime = Runtime::start(PORTS).await;
+    runtime.write("config.yaml", &format!("{PORTS}cors: {{allowed_origins: ['https://claude.ai']}}\n"));
+    runtime.line("live configuration reloaded").await;
+
+    runtime.write("config.yaml", &format!("{PORTS}drain: {{timeout_seconds: 7}}\n"));
+    runtime.line_where(|line| line["message"].as_str().is_some_and(|text| text.contains("restart to use them"))).await;
+}
+
+#[tokio::test]
+async fn a_config_map_volume_is_followed_through_its_links() {
+    let directory = tempfile::tempdir().unwrap();
+    let boot = directory.path().join("boot.yaml");
+    let log = directory.path().join("log");
+    std::fs::write(&boot, format!("{PORTS}logging: {{handlers: [{{type: file, filename: {}}}]}}\n", log.display()))
+        .unwrap();
+    config_map(directory.path(), 1, "live.yaml", OPEN);
+    let live = directory.path().join("live.yaml");
+    let _child = program().arg("--config").arg(boot).arg("--live").arg(live).arg("--no-env-overrides").spawn().unwrap();
+    let logged = async |what: &str| {
+        while !std::fs::read_to_string(&log).unwrap_or_default().contains(what) {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    logged("serving").await;
+    config_map(directory.path(), 2, "live.yaml", CLOSED);
+    logged(&mcp_server_config::digest(CLOSED)).await;
+}
