@@ -40,6 +40,39 @@ fn is_dns_label(name: &str) -> bool {
         && bytes.last().is_some_and(letter)
 }
 
+/// The checker of the property below sees each way to break the standard.
+#[test]
+fn a_relaxed_pod_is_noticed() {
+    let children =
+        desired(&support::fixture::server("demo").container("a/b"), &Resolved::default(), &settings()).unwrap();
+    let restricted = template(&children);
+    assert_eq!(pod_security::violations(&restricted), Vec::<String>::new());
+    let breaks = [
+        ("/spec/hostNetwork", serde_json::json!(true)),
+        ("/spec/volumes", serde_json::json!([{"name": "node", "hostPath": {"path": "/"}}])),
+        (
+            "/metadata/annotations",
+            serde_json::json!({"container.apparmor.security.beta.kubernetes.io/a": "unconfined"}),
+        ),
+        ("/spec/securityContext/sysctls", serde_json::json!([{"name": "kernel.msgmax", "value": "1"}])),
+        ("/spec/containers/0/securityContext/privileged", serde_json::json!(true)),
+        ("/spec/containers/0/securityContext/allowPrivilegeEscalation", serde_json::json!(null)),
+        ("/spec/containers/0/securityContext/runAsUser", serde_json::json!(0)),
+        ("/spec/containers/0/securityContext/seccompProfile", serde_json::json!({"type": "Unconfined"})),
+        ("/spec/initContainers/0/securityContext/capabilities/add", serde_json::json!(["SYS_ADMIN"])),
+        ("/spec/initContainers/0/securityContext/capabilities/drop", serde_json::json!(["NET_RAW"])),
+        ("/spec/initContainers/0/securityContext/runAsNonRoot", serde_json::json!(false)),
+        ("/spec/initContainers/0/ports", serde_json::json!([{"containerPort": 80, "hostPort": 80}])),
+        ("/spec/initContainers/0/startupProbe", serde_json::json!({"tcpSocket": {"port": 80, "host": "10.0.0.1"}})),
+    ];
+    for (path, value) in breaks {
+        let mut relaxed = restricted.clone();
+        let (parent, field) = path.rsplit_once('/').unwrap();
+        relaxed.pointer_mut(parent).unwrap()[field] = value;
+        assert_eq!(pod_security::violations(&relaxed).len(), 1, "{path}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
 

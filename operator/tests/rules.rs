@@ -118,6 +118,25 @@ fn the_address_is_what_a_client_types() {
 }
 
 #[test]
+fn the_server_answers_to_every_name_that_clients_know_it_by() {
+    let server = server("demo").protected_by("https://one.example").exposed("a.example").with_tls("tls").with(|spec| {
+        spec.auth.as_mut().unwrap().resource_url = Some("https://gateway.example:8443/weather/mcp".to_owned());
+    });
+    let origins: Vec<_> = live(&server).http.public_urls.into_iter().map(String::from).collect();
+    let expected = [
+        "https://a.example",
+        "https://gateway.example:8443",
+        "http://demo",
+        "http://demo.team-a",
+        "http://demo.team-a.svc",
+        "http://demo.team-a.svc.cluster.local",
+    ];
+    assert_eq!(origins, expected);
+    let same = server.with(|spec| spec.auth.as_mut().unwrap().resource_url = Some("https://a.example/mcp".to_owned()));
+    assert_eq!(live(&same).http.public_urls.len(), expected.len() - 1, "each name once");
+}
+
+#[test]
 fn sessions_are_in_redis_where_there_is_one() {
     let store = |server: &Fixture| boot(server).sessions.store;
     assert_eq!(store(&server("demo")), Some(SessionStore::Memory));

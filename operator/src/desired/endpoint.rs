@@ -2,6 +2,7 @@
 
 use mcp_crds::{Container, McpServerSpec};
 use mcp_server_config::PublicUrl;
+use url::Url;
 
 use super::{Identity, Invalid};
 use crate::settings::Settings;
@@ -94,8 +95,8 @@ pub fn service_origin(id: &Identity, settings: &Settings) -> String {
     format!("http://{}.{}.svc.{}", id.name, id.namespace, settings.cluster_domain)
 }
 
-/// Every origin under which clients reach the server: the exposed hosts, then the Service's DNS names, short ones too,
-/// because resolv.conf of every pod completes them.
+/// Every origin under which clients reach the server: the exposed hosts, the one that `resourceUrl` names, then the
+/// Service's DNS names, short ones too, because resolv.conf of every pod completes them.
 ///
 /// # Errors
 /// When a host is no host of a URL.
@@ -107,10 +108,24 @@ pub fn public_urls(id: &Identity, spec: &McpServerSpec, settings: &Settings) -> 
         format!("http://{name}.{namespace}.svc"),
         service_origin(id, settings),
     ];
-    exposed_origins(spec)
-        .map(|origin| parse_origin(origin, "spec.expose.hosts"))
-        .chain(inside.into_iter().map(|origin| parse_origin(origin, "metadata.name")))
-        .collect()
+    let mut urls = Vec::new();
+    let origins = (exposed_origins(spec).map(|origin| ("spec.expose.hosts", origin)))
+        .chain(resource_origin(spec).map(|origin| ("spec.auth.resourceUrl", origin)))
+        .chain(inside.map(|origin| ("metadata.name", origin)));
+    for (field, origin) in origins {
+        let problem = |problem| Invalid::new(field, problem, "use a DNS name");
+        let url = PublicUrl::try_from(origin).map_err(problem)?;
+        if !urls.contains(&url) {
+            urls.push(url);
+        }
+    }
+    Ok(urls)
+}
+
+/// Behind somebody's own proxy or load balancer clients know the server by this URL only, and ask for its host.
+fn resource_origin(spec: &McpServerSpec) -> Option<String> {
+    let url = Url::parse(spec.auth.as_ref()?.resource_url.as_deref()?).ok()?;
+    matches!(url.scheme(), "http" | "https").then(|| url.origin().ascii_serialization())
 }
 
 fn exposed_origins(spec: &McpServerSpec) -> impl Iterator<Item = String> {
@@ -118,8 +133,4 @@ fn exposed_origins(spec: &McpServerSpec) -> impl Iterator<Item = String> {
         let scheme = if expose.tls.is_some() { "https" } else { "http" };
         expose.hosts.iter().map(move |host| format!("{scheme}://{host}"))
     })
-}
-
-fn parse_origin(origin: String, field: &str) -> Result<PublicUrl, Invalid> {
-    PublicUrl::try_from(origin).map_err(|problem| Invalid::new(field, problem, "use a DNS name"))
 }
