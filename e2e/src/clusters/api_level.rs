@@ -8,11 +8,11 @@ use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
 use super::control_plane::{ControlPlane, Ports};
-use super::processes::{self, Process};
+use super::processes::{self, Lifetime, Process};
 use super::tools::{Level, Tools};
 use super::{client_of, kubectl};
 
-/// A running control plane. Dropping it ends its processes and removes its files.
+/// A running control plane. Dropping it ends its processes and removes its files; they also end when we are killed.
 #[derive(Debug)]
 pub struct ApiLevel {
     processes: Vec<Process>,
@@ -81,6 +81,11 @@ impl ApiLevel {
         kubectl::run(&self.tools.kubectl()?, &self.kubeconfig(), arguments)
     }
 
+    /// Runs kubectl with standard input: `kubectl_with_input(&["apply", "-f", "-"], yaml)`.
+    pub fn kubectl_with_input(&self, arguments: &[&str], input: &str) -> Result<String> {
+        kubectl::run_with_input(&self.tools.kubectl()?, &self.kubeconfig(), arguments, input)
+    }
+
     /// One JSON line for each request that the API server answered.
     pub fn audit_log_path(&self) -> PathBuf {
         self.control_plane.audit_log()
@@ -115,6 +120,7 @@ fn control_plane(folder: &Path) -> Result<ControlPlane> {
     Ok(ControlPlane {
         folder: folder.to_owned(),
         namespace: None,
+        lifetime: Lifetime::Ours,
         address: Ipv4Addr::LOCALHOST,
         // The API server refuses loopback here. This address is reserved for documentation; nothing connects to it.
         advertised: Ipv4Addr::new(192, 0, 2, 1),

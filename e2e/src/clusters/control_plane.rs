@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use super::certificates::{Authority, Client};
-use super::processes::Process;
+use super::processes::{Lifetime, Process, Start};
 use super::tools::Tools;
 use super::{kubectl, wait};
 
@@ -20,6 +20,8 @@ pub struct ControlPlane {
     pub folder: PathBuf,
     /// The network namespace that it runs in, if not the host's.
     pub namespace: Option<String>,
+    /// How long its processes may run.
+    pub lifetime: Lifetime,
     /// Where the API server listens and is reached.
     pub address: Ipv4Addr,
     /// What the API server tells pods to be its address; loopback is refused by it.
@@ -105,7 +107,14 @@ impl ControlPlane {
     pub fn start(&self, tools: &Tools, part: &str, arguments: &[String]) -> Result<Process> {
         let log = self.folder.join("logs").join(format!("{part}.log"));
         let arguments = [&[part.to_owned()], arguments].concat();
-        Process::spawn(part, self.namespace.as_deref(), &tools.node()?, &arguments, &log)
+        Process::spawn(&Start {
+            name: part,
+            namespace: self.namespace.as_deref(),
+            lifetime: self.lifetime,
+            program: &tools.node()?,
+            arguments: &arguments,
+            log: &log,
+        })
     }
 
     /// Waits until the API server is ready; fails early when a process ended.
@@ -115,6 +124,17 @@ impl ControlPlane {
             ensure_alive(processes, &self.folder)?;
             Ok(kubectl::run(&kubectl, &self.kubeconfig(), &["get", "--raw", "/readyz"]).is_ok())
         })
+    }
+
+    /// Everything that its processes are told. It changes when this code does.
+    pub fn configuration(&self) -> String {
+        let arguments = [
+            self.etcd_arguments(),
+            self.api_server_arguments(),
+            self.controller_manager_arguments(),
+            self.scheduler_arguments(),
+        ];
+        format!("{}\n{}", arguments.concat().join("\n"), audit_policy())
     }
 
     fn url(&self) -> String {

@@ -2,6 +2,7 @@
 //! start time, because ids are reused: a recorded id alone could name somebody else's process tomorrow.
 
 use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -20,34 +21,42 @@ pub struct Process {
     start_time: u64,
 }
 
+/// How long a process may run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lifetime {
+    /// Until it is stopped: it outlives us and our terminal.
+    Detached,
+    /// As long as we do: an interrupted test leaves nothing running.
+    Ours,
+}
+
+/// What to start.
+#[derive(Clone, Debug)]
+pub struct Start<'a> {
+    /// What it is, for messages.
+    pub name: &'a str,
+    /// The network namespace to start it in, if not ours.
+    pub namespace: Option<&'a str>,
+    /// How long it may run.
+    pub lifetime: Lifetime,
+    /// The program.
+    pub program: &'a Path,
+    /// Its arguments.
+    pub arguments: &'a [String],
+    /// The file for what it prints.
+    pub log: &'a Path,
+}
+
 impl Process {
-    /// Starts `program` in a session of its own, so that it outlives us and our terminal. Its output goes to `log`.
-    pub fn spawn(
-        name: &str,
-        namespace: Option<&str>,
-        program: &Path,
-        arguments: &[String],
-        log: &Path,
-    ) -> Result<Self> {
+    /// Starts a process in a session of its own, so that no key pressed in our terminal reaches it.
+    pub fn spawn(start: &Start<'_>) -> Result<Self> {
+        let Start { name, log, .. } = *start;
         let output = File::create(log).with_context(|| format!("create {}", log.display()))?;
-        let mut command = Command::new("setsid");
-        if let Some(namespace) = namespace {
-            // Not `ip netns exec`: it mounts a new /sys, which hides the cgroups from the kubelet and from containerd.
-            command.arg("nsenter").arg(format!("--net=/var/run/netns/{namespace}"));
-        }
-        // `setsid` and `nsenter` replace themselves by the program, so the child's id stays the program's.
-        let mut child = command
-            .arg(program)
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(output.try_clone()?)
-            .stderr(output)
-            .spawn()
-            .with_context(|| format!("start {name}: are setsid and nsenter (util-linux) installed?"))?;
-        let pid = i32::try_from(child.id()).context("process id out of range")?;
+        let mut command = command(start);
+        command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+        let pid = spawn_and_reap(command)
+            .with_context(|| format!("start {name}: are setsid, setpriv and nsenter (util-linux) installed?"))?;
         let Some(stat) = Stat::of(pid) else { bail!("{name} ended at once: see {}", log.display()) };
-        // Reaps it if it ends while we live; otherwise it would stay as a zombie until we end.
-        std::thread::spawn(move || child.wait());
         Ok(Self { name: name.to_owned(), pid, start_time: stat.start_time })
     }
 
@@ -75,6 +84,34 @@ impl Process {
             let _ = kill_process(pid, signal);
         }
     }
+}
+
+/// The program behind wrappers that replace themselves by it, so that the child's id is the program's.
+fn command(start: &Start<'_>) -> Command {
+    let mut command = Command::new("setsid");
+    if start.lifetime == Lifetime::Ours {
+        command.args(["setpriv", "--pdeathsig", "KILL"]);
+    }
+    if let Some(namespace) = start.namespace {
+        // Not `ip netns exec`: it mounts a new /sys, which hides the cgroups from the kubelet and from containerd.
+        command.arg("nsenter").arg(format!("--net=/var/run/netns/{namespace}"));
+    }
+    command.arg(start.program).args(start.arguments);
+    command
+}
+
+/// Starts a child on a thread of its own, which then waits for it: the child would otherwise stay as a zombie when it
+/// ends before us. It must be the thread that starts it, because "the parent died" (`--pdeathsig`) means that thread.
+fn spawn_and_reap(mut command: Command) -> Result<i32> {
+    let (sender, receiver) = std::sync::mpsc::sync_channel(1);
+    std::thread::spawn(move || {
+        let child = command.spawn();
+        // If nobody listens any more, the child runs all the same and is waited for.
+        let _ = sender.send(child.as_ref().map(std::process::Child::id).map_err(|error| error.to_string()));
+        child.map(|mut child| child.wait())
+    });
+    let id = receiver.recv().context("the starting thread ended")?.map_err(anyhow::Error::msg)?;
+    i32::try_from(id).context("process id out of range")
 }
 
 /// Ends processes: asks all of them, gives them `patience` together, then kills. Fails if one survives even that.
@@ -112,12 +149,25 @@ fn all_ended(processes: &[Process], patience: Duration) -> bool {
 }
 
 /// All processes whose command line satisfies `wanted`.
-pub fn find(name: &str, wanted: impl Fn(&[String]) -> bool) -> Vec<Process> {
+pub fn find_by_command(name: &str, wanted: impl Fn(&[String]) -> bool) -> Vec<Process> {
+    find(name, |pid| command_line(pid).is_some_and(|arguments| wanted(&arguments)))
+}
+
+/// All processes in the network namespace that the file `namespace` stands for.
+pub fn find_by_network(name: &str, namespace: &Path) -> Vec<Process> {
+    let Ok(wanted) = fs::metadata(namespace) else { return Vec::new() };
+    find(name, |pid| {
+        fs::metadata(format!("/proc/{pid}/ns/net"))
+            .is_ok_and(|found| (found.dev(), found.ino()) == (wanted.dev(), wanted.ino()))
+    })
+}
+
+fn find(name: &str, wanted: impl Fn(i32) -> bool) -> Vec<Process> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     entries
         .flatten()
         .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
-        .filter(|pid| command_line(*pid).is_some_and(|arguments| wanted(&arguments)))
+        .filter(|pid| wanted(*pid))
         .filter_map(|pid| Process::running(name, pid))
         .filter(Process::is_alive)
         .collect()
@@ -161,8 +211,15 @@ mod tests {
     #[test]
     fn a_process_lives_until_it_is_stopped() {
         let folder = tempfile::tempdir().unwrap();
-        let sleep = Path::new("sleep");
-        let process = Process::spawn("sleep", None, sleep, &["600".to_owned()], &folder.path().join("log")).unwrap();
+        let process = Process::spawn(&Start {
+            name: "sleep",
+            namespace: None,
+            lifetime: Lifetime::Ours,
+            program: Path::new("sleep"),
+            arguments: &["600".to_owned()],
+            log: &folder.path().join("log"),
+        })
+        .unwrap();
         assert!(process.is_alive());
         stop(std::slice::from_ref(&process), Duration::from_secs(5)).unwrap();
         assert!(!process.is_alive());

@@ -59,7 +59,7 @@ impl Tools {
         self.program("node", "kubectl")
     }
 
-    /// One line that changes with any tool: a cluster made from other tools is not reused.
+    /// One line that changes with any tool.
     pub fn fingerprint(&self) -> String {
         self.folders.values().map(|folder| folder.to_string_lossy()).collect::<Vec<_>>().join(" ")
     }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 
 use crate::clusters::control_plane::{ControlPlane, Ports};
+use crate::clusters::processes::Lifetime;
 
 /// The places of one cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,6 +103,7 @@ impl Layout {
         ControlPlane {
             folder: self.folder.clone(),
             namespace: Some(self.namespace()),
+            lifetime: Lifetime::Detached,
             address: self.node_address(),
             advertised: self.node_address(),
             ports: Ports { api: 6443, etcd: 2379, etcd_peer: 2380, controller_manager: 10257, scheduler: 10259 },

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use sha2::{Digest, Sha256};
 
 pub use self::layout::Layout;
 use self::state::State;
@@ -70,14 +71,14 @@ impl Native {
     pub fn down(name: &str) -> Result<()> {
         layout::check_name(name)?;
         let root = data_folder();
-        if !root.join(name).exists() {
+        let state = State::read(&root, name);
+        let layout = Layout::of(&root, name, state.as_ref().map_or(0, |state| state.number))?;
+        if teardown::leftovers(&layout, &[]).is_empty() {
             return Ok(());
         }
         must_be_root()?;
         let _lock = lock(&root, name)?;
-        let state = State::read(&root, name);
-        let number = state.as_ref().map_or(0, |state| state.number);
-        teardown::remove(&Layout::of(&root, name, number)?, state.as_ref())
+        teardown::remove(&layout, State::read(&root, name).as_ref())
     }
 
     /// One line for each cluster on this machine.
@@ -106,7 +107,7 @@ impl Native {
     }
 
     fn is_healthy(&self, state: &State, level: Level) -> bool {
-        let same = state.complete && state.level == level && state.tools == self.tools.fingerprint();
+        let same = state.complete && state.level == level && state.made_from == made_from(&self.layout, &self.tools);
         same && state.processes.iter().all(|process| process.is_alive()) && self.answers()
     }
 
@@ -190,12 +191,26 @@ fn claim(root: &Path, name: &str, level: Level, tools: &Tools) -> Result<(Layout
         name: name.to_owned(),
         number: layout.number,
         level,
-        tools: tools.fingerprint(),
+        made_from: made_from(&layout, tools),
         processes: Vec::new(),
         complete: false,
     };
     state.write(&layout)?;
     Ok((layout.clone(), Record { layout, state }))
+}
+
+/// A text that changes with the tools and with the configuration, so that nobody tests on a cluster of older code.
+fn made_from(layout: &Layout, tools: &Tools) -> String {
+    let configuration = [
+        layout.control_plane().configuration(),
+        config::kubelet(layout).to_string(),
+        config::kube_proxy(layout).to_string(),
+        config::pod_network(layout).to_string(),
+        config::containerd(layout, Path::new("plugins"), Path::new("runc"), "snapshotter"),
+    ];
+    let hash = Sha256::digest(configuration.concat());
+    let hash: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    format!("{} {hash}", tools.fingerprint())
 }
 
 /// Where clusters live: `MCP_E2E_DATA`, or a folder that survives the terminal but is nobody's home.

@@ -1,12 +1,13 @@
 //! The node's network: a namespace of its own, joined to the host by one link. Nothing of the host's own network is
 //! touched; the routes to the cluster go away with the link.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
 use super::layout::Layout;
+use crate::clusters::processes::{self, Process};
 
 /// Makes the namespace, the link, and the host's routes to pods and Services.
 pub fn create(layout: &Layout) -> Result<()> {
@@ -51,7 +52,16 @@ pub fn remove(layout: &Layout) -> Result<()> {
 
 /// Whether the namespace is there.
 pub fn exists(layout: &Layout) -> bool {
-    Path::new("/run/netns").join(layout.namespace()).exists()
+    file(layout).exists()
+}
+
+/// Every process on the node's network: the agents, and pods with the host's network.
+pub fn processes(layout: &Layout) -> Vec<Process> {
+    processes::find_by_network("on the node's network", &file(layout))
+}
+
+fn file(layout: &Layout) -> PathBuf {
+    Path::new("/run/netns").join(layout.namespace())
 }
 
 /// The start of a command that runs in the node's network.

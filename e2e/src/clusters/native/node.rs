@@ -10,7 +10,7 @@ use super::layout::Layout;
 use super::{cgroups, config};
 use crate::clusters::certificates::{Authority, Client};
 use crate::clusters::control_plane::ensure_alive;
-use crate::clusters::processes::Process;
+use crate::clusters::processes::{Lifetime, Process, Start};
 use crate::clusters::tools::Tools;
 use crate::clusters::{kubectl, wait};
 
@@ -55,8 +55,14 @@ pub fn start_containerd(layout: &Layout, tools: &Tools) -> Result<Process> {
         containerd.display().to_string(),
         format!("--config={}", layout.path("containerd.toml").display()),
     ];
-    let log = layout.path("logs/containerd.log");
-    let process = Process::spawn("containerd", Some(&layout.namespace()), Path::new("env"), &arguments, &log)?;
+    let process = Process::spawn(&Start {
+        name: "containerd",
+        namespace: Some(&layout.namespace()),
+        lifetime: Lifetime::Detached,
+        program: Path::new("env"),
+        arguments: &arguments,
+        log: &layout.path("logs/containerd.log"),
+    })?;
     wait("containerd to listen", Duration::from_secs(30), || {
         ensure_alive(std::slice::from_ref(&process), &layout.folder)?;
         Ok(layout.containerd_socket().exists())

@@ -19,8 +19,8 @@ pub struct State {
     pub number: u8,
     /// What was started.
     pub level: Level,
-    /// The tools that it was made from: others mean a new cluster.
-    pub tools: String,
+    /// The tools and the configuration that it was made from: others mean a new cluster.
+    pub made_from: String,
     /// In the order in which they were started.
     pub processes: Vec<Process>,
     /// Set when everything was up; a cluster whose start was interrupted is not reused.

@@ -1,5 +1,6 @@
 //! Ending a cluster, in whatever state it is: whole, half started, crashed, or left by a machine that was switched off.
-//! So nothing is asked of its API server or of containerd; processes are found by record, cgroup and command line.
+//! So nothing is asked of its API server or of containerd; processes are found by record, network namespace, command line
+//! and cgroup.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,13 +16,12 @@ use crate::clusters::processes::{self, Process};
 /// Ends everything that belongs to the layout and fails if something is left. Fine when there is nothing.
 pub fn remove(layout: &Layout, state: Option<&State>) -> Result<()> {
     let started = state.map(|state| state.processes.as_slice()).unwrap_or_default();
-    // The kubelet first: it would start again what is ended below. containerd also, for the shims.
-    let agents: Vec<_> = started.iter().filter(|p| p.name == "kubelet" || p.name == "containerd").cloned().collect();
-    processes::kill(&agents)?;
+    // Not asked but killed: nothing of them is kept, and the API server takes many seconds to say goodbye. The agents
+    // first, for they would start again what is ended after them.
+    processes::kill(started)?;
+    processes::kill(&network::processes(layout))?;
     processes::kill(&shims(layout))?;
     processes::kill(&cgroups::processes(layout))?;
-    // Not asked but killed: nothing of them is kept, and the API server takes many seconds to say goodbye.
-    processes::kill(started)?;
 
     forget_shim_sockets(layout);
     unmount(&layout.folder)?;
@@ -42,7 +42,7 @@ pub fn remove(layout: &Layout, state: Option<&State>) -> Result<()> {
 /// What exists of the cluster: processes, mounts, network, cgroups, files.
 pub fn leftovers(layout: &Layout, started: &[Process]) -> Vec<String> {
     let alive = started.iter().filter(|process| process.is_alive()).cloned();
-    let found = alive.chain(shims(layout)).chain(cgroups::processes(layout));
+    let found = alive.chain(network::processes(layout)).chain(shims(layout)).chain(cgroups::processes(layout));
     let mut left: Vec<_> = found.map(|process| format!("process {} ({})", process.id(), process.name)).collect();
     left.extend(mounts_below(&layout.folder).iter().map(|mount| format!("mount {}", mount.display())));
     left.extend(cgroups::existing(layout).iter().map(|group| format!("cgroup {}", group.display())));
@@ -58,7 +58,7 @@ pub fn leftovers(layout: &Layout, started: &[Process]) -> Vec<String> {
 /// containerd's shims outlive it on purpose. Their command line names the socket of their containerd.
 fn shims(layout: &Layout) -> Vec<Process> {
     let socket = layout.containerd_socket().display().to_string();
-    processes::find("containerd-shim", |arguments| {
+    processes::find_by_command("containerd-shim", |arguments| {
         arguments.iter().any(|argument| argument == "-address") && arguments.contains(&socket)
     })
 }
