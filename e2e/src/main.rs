@@ -1,6 +1,7 @@
 //! `e2e`: brings clusters up and down and images into them, and shows the product on one.
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -102,8 +103,19 @@ struct Name {
     name: String,
 }
 
-fn main() -> Result<()> {
-    match Arguments::parse().command {
+fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Not by returning it: that would print a backtrace where RUST_BACKTRACE is set.
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Action) -> Result<()> {
+    match command {
         Action::Up { cluster, level } => println!("{}", Cluster::up(&cluster.name, level)?.kubeconfig().display()),
         Action::Down { cluster } => Cluster::down(&cluster.name)?,
         Action::Demo { cluster } => runtime()?.block_on(demo::run(&cluster.name))?,

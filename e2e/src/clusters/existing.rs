@@ -21,7 +21,7 @@ pub struct Existing {
 impl Existing {
     /// The cluster of `KUBECONFIG`.
     pub fn from_environment() -> Result<Self> {
-        let Some(kubeconfig) = std::env::var_os("KUBECONFIG").map(PathBuf::from) else {
+        let Some(kubeconfig) = std::env::var_os("KUBECONFIG").filter(|path| !path.is_empty()).map(PathBuf::from) else {
             bail!("MCP_E2E_CLUSTER=existing needs KUBECONFIG to name the cluster's kubeconfig file")
         };
         if !kubeconfig.is_file() {
