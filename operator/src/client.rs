@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures::future::BoxFuture;
-use http::{Method, Request, Response};
+use http::header::USER_AGENT;
+use http::{HeaderValue, Method, Request, Response};
 use kube::client::{Body, ClientBuilder};
 use kube::{Client, Config};
 use tower::{BoxError, Layer, Service};
@@ -15,7 +16,8 @@ use crate::metrics::Metrics;
 ///
 /// # Errors
 /// When its certificates cannot be used.
-pub fn client(config: Config, metrics: &Arc<Metrics>) -> Result<Client, kube::Error> {
+pub fn client(mut config: Config, metrics: &Arc<Metrics>) -> Result<Client, kube::Error> {
+    config.headers.push((USER_AGENT, HeaderValue::from_static(concat!("mcp-operator/", env!("CARGO_PKG_VERSION")))));
     Ok(ClientBuilder::try_from(config)?.with_layer(&Counting(Arc::clone(metrics))).build())
 }
 

@@ -73,6 +73,7 @@ pub fn guard(found: &Child, id: &Identity) -> Result<(), Error> {
 }
 
 #[cfg(test)]
+#[expect(clippy::needless_pass_by_value, reason = "JSON literals read better by value")]
 mod tests {
     use serde_json::json;
 

@@ -247,6 +247,7 @@ impl Entry for SliceView {
 }
 
 #[cfg(test)]
+#[expect(clippy::needless_pass_by_value, reason = "JSON literals read better by value")]
 mod tests {
     use serde_json::{Value, json};
 

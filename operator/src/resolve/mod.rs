@@ -108,6 +108,7 @@ fn is_shared(host: &str, key: &Key, cache: &Cache) -> bool {
 }
 
 #[cfg(test)]
+#[expect(clippy::needless_pass_by_value, reason = "JSON literals read better by value")]
 mod tests {
     use k8s_openapi::api::networking::v1::IngressClass;
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;

@@ -1,0 +1,52 @@
+//! The operator's promises to a real API server: etcd, kube-apiserver and kube-controller-manager, without a node.
+//!
+//! One control plane for all cases, each in a namespace of its own: it takes ten seconds to start.
+#![expect(clippy::unwrap_used, reason = "a test that unwraps says where it failed")]
+
+mod cases;
+mod stage;
+
+use stage::Stage;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_operator_keeps_its_promises_to_a_real_api_server() {
+    let mut stage = Stage::start().await.unwrap();
+    let mut failed = Vec::new();
+    macro_rules! run {
+        ($($case:ident),+ $(,)?) => {$(
+            let start = std::time::Instant::now();
+            let result = cases::$case(&mut stage).await;
+            println!("{} {} ({:.1} s)", if result.is_ok() { "ok    " } else { "FAILED" }, stringify!($case), start.elapsed().as_secs_f64());
+            if let Err(error) = result {
+                failed.push(format!("{}: {error:#}", stringify!($case)));
+            }
+        )+};
+    }
+    run!(
+        a_server_becomes_its_children,
+        every_condition_is_there_from_the_first_write,
+        a_missing_secret_is_named_and_its_appearance_is_enough,
+        a_deleted_secret_leaves_the_children,
+        a_foreign_deployment_is_left_alone_and_reported,
+        a_hand_edit_is_repaired,
+        a_removed_label_is_restored,
+        what_others_add_stays_and_costs_nothing,
+        a_field_that_somebody_fights_for_is_contested,
+        the_route_goes_when_expose_does,
+        old_boot_configurations_go_with_their_replica_sets,
+        a_suspended_server_is_left_alone,
+        a_class_that_appears_completes_the_route,
+        the_keys_are_made_once,
+        a_converged_operator_sends_nothing_and_a_restart_writes_only_the_lease,
+        a_second_operator_waits_for_the_lease,
+        children_go_with_their_server,
+    );
+    let log = std::fs::read_to_string(stage.operator_log()).unwrap_or_default();
+    let tail: Vec<_> = log.lines().rev().take(40).collect();
+    assert!(
+        failed.is_empty(),
+        "{}\n\nthe end of the operator's log, last line first:\n{}",
+        failed.join("\n"),
+        tail.join("\n")
+    );
+}
