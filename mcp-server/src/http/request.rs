@@ -5,9 +5,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::Deref;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mcp_server_config::PublicUrl;
+use tokio::time::Instant;
 
 /// Names the request in logs and in the `X-Request-Id` of the response.
 #[derive(Debug, Clone, PartialEq, Eq)]

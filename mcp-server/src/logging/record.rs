@@ -161,9 +161,9 @@ mod tests {
             let mut line = String::new();
             let now = "2026-11-22T22:00:00.5Z".parse().unwrap();
             if self.1 {
-                record.json(now, &mut line)
+                record.json(now, &mut line);
             } else {
-                record.text(now, &mut line)
+                record.text(now, &mut line);
             }
             self.0.lock().unwrap().push(line);
         }

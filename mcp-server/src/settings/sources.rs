@@ -72,6 +72,11 @@ impl Sources {
 
         let mut warnings = self.environment.warnings().to_vec();
         warnings.extend(unknown.iter().map(|unknown| format!("{unknown} in the live file is ignored")));
+        if !config.server.host.is_loopback() && nameless(&live.live) {
+            warnings.push(
+                "http.public_urls: it is empty, so only requests to localhost are accepted: write the server's URLs".into(),
+            );
+        }
         Ok(Loaded { config, live, warnings })
     }
 
@@ -115,6 +120,10 @@ impl Sources {
         })?;
         Ok(loaded)
     }
+}
+
+fn nameless(live: &Live) -> bool {
+    live.http.public_urls.is_empty() && live.auth.as_ref().is_none_or(|auth| auth.resource_server_url.is_none())
 }
 
 fn live_file(path: &Path) -> Result<(LoadedLive, Vec<Unknown>), LoadError> {

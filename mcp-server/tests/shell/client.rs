@@ -65,6 +65,7 @@ pub fn call_request(builder: http::request::Builder, tool: &str, arguments: &Val
             "_meta": {
                 "io.modelcontextprotocol/protocolVersion": VERSION,
                 "io.modelcontextprotocol/clientCapabilities": {},
+                "progressToken": 1,
             },
         },
     });

@@ -2,6 +2,9 @@
 
 use std::process::Output;
 
+use serde_json::json;
+
+use crate::client::call;
 use crate::process::{PORTS, Runtime, program};
 
 async fn run(arguments: &[&str], variables: &[(&str, &str)], config: Option<&str>) -> Output {
@@ -60,6 +63,23 @@ async fn a_bad_variable_and_a_missing_file_are_named() {
     let output = run(&["--config", "/nowhere/config.yaml"], &[], None).await;
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains("cannot read /nowhere/config.yaml"));
+}
+
+#[tokio::test]
+async fn the_example_runs_alone() {
+    let example = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/local.yaml")).unwrap();
+    let variables = [("MCP_SERVER_PORT", "0"), ("METRICS_PORT", "0"), ("LOG_FORMAT", "json")];
+    let runtime = Runtime::start_with(&example, None, &variables).await;
+    runtime.until_ready().await;
+    let answer = call(runtime.mcp, "add", json!({"a": 20, "b": 22})).await;
+    assert!(answer.body.contains("42"), "{answer:?}");
+}
+
+#[tokio::test]
+async fn an_open_address_without_names_is_warned_about() {
+    let output = run(&["--check"], &[], Some("server: {host: 0.0.0.0}\nauth: {anonymous: allow}\n")).await;
+    assert_eq!(output.status.code(), Some(0));
+    assert!(text(&output.stderr).contains("http.public_urls: it is empty"));
 }
 
 #[tokio::test]

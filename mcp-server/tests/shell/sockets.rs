@@ -50,8 +50,8 @@ async fn slow_headers_end_the_connection() {
         let mut rest = Vec::new();
         // Ended, or reset because of unread bytes.
         let _ = stream.read_to_end(&mut rest).await;
+        // Without the limit the test would not end. The clock runs ahead of the sockets, so it tells no more.
         assert!(begun.elapsed() >= std::time::Duration::from_secs(10), "{head:?}");
-        assert!(begun.elapsed() < std::time::Duration::from_secs(100), "{head:?}");
     }
 }
 
