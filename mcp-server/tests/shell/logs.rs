@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::client::{call, get};
+use crate::client::{call, call_request, get, request, send};
 use crate::process::{PORTS, Runtime};
 
 #[tokio::test]
@@ -61,4 +61,25 @@ async fn text_is_for_people() {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     };
     assert!(written.contains("Z INFO    mcp_server: serving"), "{written}");
+}
+
+#[tokio::test]
+async fn the_user_is_named_and_the_token_is_not() {
+    let issuer = e2e_issuer::Issuer::start(e2e_issuer::Options::default()).await.unwrap();
+    let auth = format!("auth: {{issuer_url: '{}'}}\nlogging: {{level: TRACE}}\n", issuer.url());
+    let mut runtime = Runtime::start(&format!("{PORTS}{auth}")).await;
+    runtime.until_ready().await;
+    let audience = format!("http://{}/mcp", runtime.mcp);
+    let token = issuer.token().audience(&audience).claim("sub", "alice").mint().unwrap();
+
+    let authorization = format!("Bearer {token}");
+    let builder = request("POST", runtime.mcp, "/mcp").header("authorization", authorization);
+    let answer = send(call_request(builder, "echo", &json!({"text": "hello"}))).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+
+    for message in ["request", "tool call"] {
+        assert_eq!(runtime.line(message).await["user_id"], "alice", "{message}");
+    }
+    let signature = token.rsplit('.').next().unwrap();
+    assert!(!runtime.lines().iter().any(|line| line.to_string().contains(signature)));
 }
