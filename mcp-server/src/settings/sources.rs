@@ -74,7 +74,8 @@ impl Sources {
         warnings.extend(unknown.iter().map(|unknown| format!("{unknown} in the live file is ignored")));
         if !config.server.host.is_loopback() && nameless(&live.live) {
             warnings.push(
-                "http.public_urls: it is empty, so only requests to localhost are accepted: write the server's URLs".into(),
+                "http.public_urls: it is empty, so only requests to localhost are accepted: write the server's URLs"
+                    .into(),
             );
         }
         Ok(Loaded { config, live, warnings })
