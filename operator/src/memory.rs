@@ -2,6 +2,7 @@
 //! nothing goes wrong.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,7 @@ use rand::Rng;
 
 use crate::cache::Key;
 use crate::kind::Kind;
+use crate::resolve::environment::Part;
 
 /// How long repairs are counted.
 pub const CONTEST_WINDOW: Duration = Duration::from_secs(600);
@@ -33,6 +35,20 @@ pub struct Remembered {
     /// Field sets that are as good as ours get, see [`Memory::settled`].
     settled: HashMap<(Kind, String), u64>,
     repairs: BTreeMap<(Kind, String, String), Vec<Instant>>,
+    environment: HashMap<(Kind, String), (String, Part)>,
+    digest_key: Option<DigestKey>,
+}
+
+/// A generated key of the server with that UID.
+struct DigestKey {
+    uid: String,
+    key: Vec<u8>,
+}
+
+impl fmt::Debug for DigestKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "DigestKey(of {}, redacted)", self.uid)
+    }
 }
 
 /// A status, and the version of the object that has it.
@@ -84,6 +100,29 @@ impl Remembered {
     #[must_use]
     pub fn is_settled(&self, kind: Kind, name: &str, fingerprint: u64) -> bool {
         self.settled.get(&(kind, name.to_owned())) == Some(&fingerprint)
+    }
+
+    /// The digest of an object in that version, if it was read before.
+    #[must_use]
+    pub fn environment(&self, kind: Kind, name: &str, version: &str) -> Option<Part> {
+        let known = self.environment.get(&(kind, name.to_owned()));
+        known.filter(|(known, _)| known == version).map(|(_, part)| *part)
+    }
+
+    /// See [`Remembered::environment`].
+    pub fn remember_environment(&mut self, kind: Kind, name: &str, version: String, part: Part) {
+        self.environment.insert((kind, name.to_owned()), (version, part));
+    }
+
+    /// The key of digests, if it was read before.
+    #[must_use]
+    pub fn digest_key(&self, uid: &str) -> Option<Vec<u8>> {
+        self.digest_key.as_ref().filter(|known| known.uid == uid).map(|known| known.key.clone())
+    }
+
+    /// See [`Remembered::digest_key`].
+    pub fn remember_digest_key(&mut self, uid: &str, key: Vec<u8>) {
+        self.digest_key = Some(DigestKey { uid: uid.to_owned(), key });
     }
 
     /// Counts a repair; returns how many there were lately, this one included.

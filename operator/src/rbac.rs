@@ -48,15 +48,15 @@ pub const SERVED: &[Rule] = &[
         group: "",
         resources: &["configmaps"],
         names: &[],
-        verbs: &["list", "watch", "create", "patch", "delete"],
-        why: "children; the metadata of all others is watched, because servers refer to them",
+        verbs: APPLIED,
+        why: "children; the metadata of all others is watched, because servers refer to them; those in a backend's environment are read",
     },
     Rule {
         group: "",
         resources: &["secrets"],
         names: &[],
         verbs: &["get", "list", "watch", "create"],
-        why: "the generated keys are created; the metadata of all others is watched, though list means read",
+        why: "the generated keys are created; the metadata of all others is watched, though list means read; those in a backend's environment are read",
     },
     Rule { group: "apps", resources: &["deployments"], names: &[], verbs: APPLIED, why: "children" },
     Rule {

@@ -18,7 +18,7 @@ use crate::desired::endpoint::{self, Backend};
 use crate::desired::{Children, Identity, desired};
 use crate::error::{Error, Retry};
 use crate::kind::Kind;
-use crate::resolve::{Resolution, resolve};
+use crate::resolve::{Resolution, environment, resolve};
 use crate::status::{self, Observed, Outcome};
 use crate::verify::Target;
 
@@ -44,7 +44,11 @@ pub async fn reconcile(handle: Arc<Handle>, ctx: Arc<Context>) -> Result<Action,
         return Ok(Action::await_change());
     }
     let started = Instant::now();
-    let (plan, outcome) = match readable.and_then(|()| plan(&server, &key, &ctx)) {
+    let planned = match readable {
+        Ok(()) => timeout(ctx.deadline, plan(&server, &key, &ctx)).await.unwrap_or(Err(Error::Deadline(ctx.deadline))),
+        Err(unreadable) => Err(unreadable),
+    };
+    let (plan, outcome) = match planned {
         Ok(plan) => {
             let outcome = timeout(ctx.deadline, act(&server, &plan, &ctx)).await;
             (Some(plan), outcome.unwrap_or(Outcome::Failed(Error::Deadline(ctx.deadline))))
@@ -64,7 +68,7 @@ pub async fn reconcile(handle: Arc<Handle>, ctx: Arc<Context>) -> Result<Action,
     Ok(Action::requeue(SAFETY_NET.mul_f64(rand::rng().random_range(0.8..1.2))))
 }
 
-/// What is wanted, from the cache and the spec alone.
+/// What is wanted, from the spec and what it refers to.
 struct Plan {
     id: Identity,
     resolution: Resolution,
@@ -82,11 +86,20 @@ fn object(entry: &Server) -> (Arc<McpServer>, Result<(), Error>) {
     }
 }
 
-fn plan(server: &McpServer, key: &Key, ctx: &Context) -> Result<Plan, Error> {
+async fn plan(server: &McpServer, key: &Key, ctx: &Context) -> Result<Plan, Error> {
     let id = Identity::of(server)?;
-    let resolution = resolve(server, key, &ctx.cache, &ctx.scope)?;
+    let mut resolution = resolve(server, key, &ctx.cache, &ctx.scope)?;
+    // The keys of a suspended server are not made either.
+    let may_read = !server.spec.suspend || ctx.cache.children(Kind::Secret).get(&keys_of(&id)).is_some();
+    if resolution.missing.is_empty() && may_read {
+        resolution.resolved.env_digest = environment::digest(server, &id, ctx).await?;
+    }
     let children = desired(server, &resolution.resolved, &ctx.settings)?;
     Ok(Plan { id, resolution, children })
+}
+
+fn keys_of(id: &Identity) -> Key {
+    Key::new(&id.namespace, id.keys_name())
 }
 
 async fn act(server: &McpServer, plan: &Plan, ctx: &Context) -> Outcome {

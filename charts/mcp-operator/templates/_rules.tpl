@@ -17,11 +17,11 @@ Generated from operator/src/rbac.rs: UPDATE=1 cargo test -p mcp-operator --test 
 - apiGroups: [""]
   resources: [serviceaccounts, services]
   verbs: [get, list, watch, create, patch, delete]
-# children; the metadata of all others is watched, because servers refer to them
+# children; the metadata of all others is watched, because servers refer to them; those in a backend's environment are read
 - apiGroups: [""]
   resources: [configmaps]
-  verbs: [list, watch, create, patch, delete]
-# the generated keys are created; the metadata of all others is watched, though list means read
+  verbs: [get, list, watch, create, patch, delete]
+# the generated keys are created; the metadata of all others is watched, though list means read; those in a backend's environment are read
 - apiGroups: [""]
   resources: [secrets]
   verbs: [get, list, watch, create]

@@ -23,7 +23,7 @@ pub use manifest::{Manifest, Manifests};
 use crate::cache::{Cache, Child, Key};
 use crate::context::Context;
 use crate::desired::identity::MANAGER;
-use crate::desired::{Children, Identity};
+use crate::desired::{Children, Identity, keys as desired_keys};
 use crate::error::Error;
 use crate::kind::Kind;
 use crate::memory::CONTEST_LIMIT;
@@ -53,6 +53,15 @@ pub async fn apply(children: &Children, id: &Identity, ctx: &Context) -> Result<
     }
     prune::prune(&writer, &manifests).await?;
     contest(&writer)
+}
+
+/// Creates the server's keys when they do not exist.
+///
+/// # Errors
+/// When they cannot be created, or somebody else's Secret has their name.
+pub async fn ensure_keys(id: &Identity, ctx: &Context) -> Result<(), Error> {
+    let server = Key::new(&id.namespace, &id.name);
+    keys::ensure(&Writer { ctx, id, server: &server }, &desired_keys::build(id)).await
 }
 
 /// Whether every child is as it should be. Asks nobody.

@@ -1,5 +1,6 @@
-//! Looks up what a spec refers to. IO in, from the cache only.
+//! Looks up what a spec refers to. IO in: from the cache, but for the content of an environment.
 
+pub mod environment;
 pub mod references;
 
 use std::collections::BTreeSet;

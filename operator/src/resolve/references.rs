@@ -55,6 +55,12 @@ pub fn of(spec: &McpServerSpec) -> Vec<Reference> {
     found
 }
 
+/// The references of the backend's environment.
+#[must_use]
+pub fn of_environment(spec: &McpServerSpec) -> Vec<Reference> {
+    spec.backend.container.iter().flat_map(container_references).collect()
+}
+
 fn container_references(container: &Container) -> Vec<Reference> {
     let env = container.env.iter().filter_map(env_reference);
     let env_from =

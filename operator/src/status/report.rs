@@ -1,7 +1,7 @@
 //! Writes the status and the events, when there is something new to say.
 
 use kube::Api;
-use kube::api::{Patch, PatchParams};
+use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
 use mcp_crds::{McpServer, McpServerStatus};
 use serde_json::json;
 use tracing::{debug, warn};
@@ -39,7 +39,9 @@ pub async fn report(
     if *earlier == status {
         return Ok(());
     }
-    let api = Api::<McpServer>::namespaced(ctx.client.clone(), &key.namespace);
+    // Not typed: the answer for an object that this release cannot read could not be read either.
+    let resource = ApiResource::erase::<McpServer>(&());
+    let api = Api::<DynamicObject>::namespaced_with(ctx.client.clone(), &key.namespace, &resource);
     let body = json!({
         "apiVersion": "mcp-operator.dev/v1alpha1",
         "kind": "McpServer",

@@ -1,0 +1,180 @@
+//! A digest of the Secrets and ConfigMaps in the backend's environment: a process sees its environment only when it
+//! starts, so a change must roll the pods. The one place where the operator reads the content of a Secret.
+//!
+//! The digest stands in the pod template, where more people may look than into Secrets: it is keyed by one of the
+//! server's generated keys, so that a guess of a weak password cannot be checked against it. Rotating that key rolls
+//! the pods of servers with such an environment.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::Api;
+use mcp_crds::McpServer;
+use sha2::{Digest, Sha256};
+
+use super::references::{self, Reference};
+use crate::apply;
+use crate::cache::Key;
+use crate::context::Context;
+use crate::desired::{Identity, keys};
+use crate::error::Error;
+use crate::kind::Kind;
+
+/// The digest of one object's part in an environment.
+pub type Part = [u8; 32];
+
+/// `None` when the environment refers to nothing.
+///
+/// # Errors
+/// When an object that is there cannot be read.
+pub async fn digest(server: &McpServer, id: &Identity, ctx: &Context) -> Result<Option<String>, Error> {
+    let used = used_keys(references::of_environment(&server.spec));
+    if used.is_empty() {
+        return Ok(None);
+    }
+    let secret_key = secret_key(id, ctx).await?;
+    let mut digest = Sha256::new();
+    for ((kind, name), keys) in &used {
+        let part = part(*kind, name, keys, &secret_key, id, ctx).await?;
+        digest.update(part);
+    }
+    let mut text = String::new();
+    for byte in &digest.finalize()[..16] {
+        let _ = write!(text, "{byte:02x}");
+    }
+    Ok(Some(text))
+}
+
+/// Which keys of each object are used; `None` for all.
+type Used = BTreeMap<(Kind, String), Option<BTreeSet<String>>>;
+
+fn used_keys(references: Vec<Reference>) -> Used {
+    let mut used = Used::new();
+    for Reference { kind, name, key, .. } in references {
+        let keys = used.entry((kind, name)).or_insert_with(|| Some(BTreeSet::new()));
+        match (keys.as_mut(), key) {
+            (Some(keys), Some(key)) => {
+                keys.insert(key);
+            }
+            (_, None) => *keys = None,
+            (None, Some(_)) => {}
+        }
+    }
+    used
+}
+
+/// Read again only when the object's version has changed.
+async fn part(
+    kind: Kind,
+    name: &str,
+    keys: &Option<BTreeSet<String>>,
+    secret_key: &[u8],
+    id: &Identity,
+    ctx: &Context,
+) -> Result<Part, Error> {
+    let server = Key::new(&id.namespace, &id.name);
+    // An optional object that is not there has a digest too: its appearance is a change.
+    let Some(found) = ctx.cache.children(kind).get(&Key::new(&id.namespace, name)) else {
+        return Ok(of_values(kind, name, &BTreeMap::new(), keys, secret_key));
+    };
+    let version = format!("{}/{}/{keys:?}", found.uid, found.resource_version);
+    if let Some(known) = ctx.memory.with(&server, |memory| memory.environment(kind, name, &version)) {
+        return Ok(known);
+    }
+    let values = read(kind, name, id, ctx).await?;
+    let part = of_values(kind, name, &values, keys, secret_key);
+    ctx.memory.with(&server, |memory| memory.remember_environment(kind, name, version, part));
+    Ok(part)
+}
+
+async fn read(kind: Kind, name: &str, id: &Identity, ctx: &Context) -> Result<BTreeMap<String, Vec<u8>>, Error> {
+    let failed = |source| Error::Api { action: "read", kind, name: name.to_owned(), source: Box::new(source) };
+    if kind == Kind::Secret {
+        let secret =
+            Api::<Secret>::namespaced(ctx.client.clone(), &id.namespace).get_opt(name).await.map_err(failed)?;
+        let data = secret.and_then(|secret| secret.data).unwrap_or_default();
+        return Ok(data.into_iter().map(|(key, value)| (key, value.0)).collect());
+    }
+    let map = Api::<ConfigMap>::namespaced(ctx.client.clone(), &id.namespace).get_opt(name).await.map_err(failed)?;
+    let map = map.unwrap_or_default();
+    let text = map.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.into_bytes()));
+    let binary = map.binary_data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0));
+    Ok(text.chain(binary).collect())
+}
+
+fn of_values(
+    kind: Kind,
+    name: &str,
+    values: &BTreeMap<String, Vec<u8>>,
+    keys: &Option<BTreeSet<String>>,
+    secret_key: &[u8],
+) -> Part {
+    let mut inner = Sha256::new();
+    // Lengths keep the parts apart: "ab"+"c" is not "a"+"bc".
+    let mut add = |bytes: &[u8]| {
+        inner.update((bytes.len() as u64).to_be_bytes());
+        inner.update(bytes);
+    };
+    add(secret_key);
+    add(kind.as_str().as_bytes());
+    add(name.as_bytes());
+    for (key, value) in values.iter().filter(|(key, _)| keys.as_ref().is_none_or(|keys| keys.contains(*key))) {
+        add(key.as_bytes());
+        add(value);
+    }
+    // Hashed twice: with a plain SHA-256 a known digest could be extended without the key.
+    Sha256::digest(inner.finalize()).into()
+}
+
+async fn secret_key(id: &Identity, ctx: &Context) -> Result<Vec<u8>, Error> {
+    let (server, name) = (Key::new(&id.namespace, &id.name), id.keys_name());
+    if let Some(known) = ctx.memory.with(&server, |memory| memory.digest_key(&id.uid)) {
+        return Ok(known);
+    }
+    apply::ensure_keys(id, ctx).await?;
+    let mut values = read(Kind::Secret, &name, id, ctx).await?;
+    let key = values.remove(keys::PEER).unwrap_or_default();
+    ctx.memory.with(&server, |memory| memory.remember_digest_key(&id.uid, key.clone()));
+    Ok(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values(pairs: &[(&str, &str)]) -> BTreeMap<String, Vec<u8>> {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), value.as_bytes().to_vec())).collect()
+    }
+
+    fn only(key: &str) -> Option<BTreeSet<String>> {
+        Some(BTreeSet::from([key.to_owned()]))
+    }
+
+    #[test]
+    fn only_the_keys_that_are_used_count() {
+        let of = |pairs: &[(&str, &str)], keys| of_values(Kind::Secret, "s", &values(pairs), &keys, b"k");
+        assert_eq!(of(&[("a", "1"), ("b", "2")], only("a")), of(&[("a", "1"), ("b", "3")], only("a")));
+        assert_ne!(of(&[("a", "1")], only("a")), of(&[("a", "2")], only("a")));
+        assert_ne!(of(&[("a", "1"), ("b", "2")], None), of(&[("a", "1"), ("b", "3")], None));
+    }
+
+    #[test]
+    fn without_the_key_the_digest_cannot_be_made() {
+        let of = |key: &[u8]| of_values(Kind::Secret, "s", &values(&[("a", "1")]), &None, key);
+        assert_ne!(of(b"one"), of(b"other"));
+    }
+
+    #[test]
+    fn a_whole_object_is_used_when_any_reference_takes_it_whole() {
+        let reference = |key: Option<&str>| Reference {
+            kind: Kind::Secret,
+            name: "s".to_owned(),
+            key: key.map(str::to_owned),
+            field: String::new(),
+            need: references::Need::Required,
+        };
+        let used = used_keys(vec![reference(Some("a")), reference(None), reference(Some("b"))]);
+        assert_eq!(used[&(Kind::Secret, "s".to_owned())], None);
+    }
+}

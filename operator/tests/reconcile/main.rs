@@ -1,0 +1,293 @@
+//! One reconcile against an API server in memory: what is asked, in which order, and what happens when it fails.
+#![expect(clippy::unwrap_used, reason = "a test that unwraps says where it failed")]
+
+mod double;
+#[path = "../support/fixture.rs"]
+#[expect(dead_code, reason = "shared with the golden tests")]
+mod fixture;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use double::{Double, Fault};
+use fixture::{Fixture, NAMESPACE, UID, server};
+use http::Method;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::core::{DeserializeGuard, PartialObjectMetaExt};
+use kube::runtime::controller::Action;
+use kube::runtime::events::{Recorder, Reporter};
+use mcp_crds::McpServer;
+use mcp_operator::cache::{Cache, Child, Key, Scope, Server};
+use mcp_operator::context::Context;
+use mcp_operator::error::Error;
+use mcp_operator::kind::Kind;
+use mcp_operator::memory::Memory;
+use mcp_operator::metrics::Metrics;
+use mcp_operator::reconcile::reconcile;
+use mcp_operator::settings::Settings;
+use serde_json::{Value, json};
+
+struct World {
+    api: Double,
+    ctx: Arc<Context>,
+}
+
+impl World {
+    fn with(server: Fixture) -> Self {
+        let api = Double::new();
+        let client = api.client();
+        let reporter = Reporter { controller: "test".to_owned(), instance: None };
+        let ctx = Context {
+            recorder: Recorder::new(client.clone(), reporter),
+            client,
+            cache: Arc::new(Cache::default()),
+            memory: Memory::default(),
+            verifier: None,
+            metrics: Arc::new(Metrics::new(true).unwrap()),
+            scope: Scope::default(),
+            deadline: Duration::from_secs(30),
+            settings: Settings {
+                runtime_image: "mcp-server:test".to_owned(),
+                runtime_image_pull_policy: None,
+                cluster_domain: "cluster.local".to_owned(),
+                operator_namespace: None,
+                mcp_from: Vec::new(),
+                metrics_from: Vec::new(),
+            },
+        };
+        let world = Self { api, ctx: Arc::new(ctx) };
+        world.see(server.build());
+        world
+    }
+
+    /// The watch shows the server.
+    fn see(&self, server: McpServer) {
+        self.ctx.cache.servers.replace(Server::of(DeserializeGuard(Ok(server))));
+    }
+
+    async fn reconcile(&self) -> Result<Action, Error> {
+        let metadata =
+            ObjectMeta { name: Some("demo".to_owned()), namespace: Some(NAMESPACE.to_owned()), ..Default::default() };
+        reconcile(Arc::new(metadata.into_request_partial()), Arc::clone(&self.ctx)).await
+    }
+
+    fn condition(&self, kind: &str) -> (String, String, String) {
+        let path = format!("/apis/mcp-operator.dev/v1alpha1/namespaces/{NAMESPACE}/mcpservers/demo/status");
+        let written = self.api.get(&path).expect("a status was written");
+        let conditions = written["status"]["conditions"].as_array().unwrap().clone();
+        let condition = conditions.into_iter().find(|condition| condition["type"] == kind).unwrap();
+        let text = |key: &str| condition[key].as_str().unwrap().to_owned();
+        (text("status"), text("reason"), text("message"))
+    }
+
+    fn secret(&self, name: &str, version: &str) {
+        let metadata = ObjectMeta {
+            name: Some(name.to_owned()),
+            namespace: Some(NAMESPACE.to_owned()),
+            uid: Some(format!("uid-{name}")),
+            resource_version: Some(version.to_owned()),
+            ..Default::default()
+        };
+        self.ctx.cache.children(Kind::Secret).put(Child::of(Kind::Secret, metadata));
+    }
+}
+
+fn writes(requests: &[String]) -> Vec<&str> {
+    requests.iter().map(String::as_str).filter(|request| !request.starts_with("GET")).collect()
+}
+
+fn deployment_path() -> String {
+    format!("/apis/apps/v1/namespaces/{NAMESPACE}/deployments/demo")
+}
+
+fn env_digest(world: &World) -> String {
+    let deployment = world.api.get(&deployment_path()).unwrap();
+    let annotations = deployment["spec"]["template"]["metadata"]["annotations"].clone();
+    let digests: Vec<_> = annotations.as_object().unwrap().iter().filter(|(key, _)| key.contains("env")).collect();
+    assert_eq!(digests.len(), 1, "{annotations}");
+    digests[0].1.as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn what_pods_need_is_written_before_the_pods() {
+    let world = World::with(server("demo"));
+    world.reconcile().await.unwrap();
+    let requests = world.api.requests();
+    let writes = writes(&requests);
+    let kinds: Vec<_> = writes.iter().map(|request| request.split('/').next().unwrap()).collect();
+    let expected = [
+        "PATCH serviceaccounts",
+        "PATCH configmaps",
+        "PATCH configmaps",
+        "POST secrets",
+        "PATCH networkpolicies",
+        "PATCH services",
+        "PATCH deployments",
+        "PATCH mcpservers",
+    ];
+    assert_eq!(kinds.iter().filter(|kind| **kind != "POST events").copied().collect::<Vec<_>>(), expected);
+}
+
+#[tokio::test]
+async fn a_second_reconcile_asks_for_nothing() {
+    let world = World::with(server("demo").exposed("a.example"));
+    world.reconcile().await.unwrap();
+    assert!(!world.api.requests().is_empty());
+    world.reconcile().await.unwrap();
+    assert_eq!(world.api.requests(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_change_writes_only_what_it_changes() {
+    let world = World::with(server("demo"));
+    world.reconcile().await.unwrap();
+    world.api.requests();
+    let annotations = std::collections::BTreeMap::from([("team".to_owned(), "a".to_owned())]);
+    let mut changed = server("demo").with(|spec| spec.service.annotations = annotations).build();
+    changed.metadata.generation = Some(2);
+    changed.metadata.resource_version = Some("2".to_owned());
+    world.see(changed);
+    world.reconcile().await.unwrap();
+    assert_eq!(world.api.requests(), ["PATCH services/demo", "PATCH mcpservers/demo/status"]);
+}
+
+#[tokio::test]
+async fn a_refused_write_is_said_and_the_pods_wait() {
+    for (code, reason) in [(403, "Forbidden"), (422, "Rejected"), (500, "ApplyFailed"), (409, "ApplyFailed")] {
+        let world = World::with(server("demo"));
+        world.api.fail(move |method, path| {
+            (method == Method::PATCH && path.contains("/configmaps/")).then_some(Fault::Status(code))
+        });
+        let error = world.reconcile().await.unwrap_err();
+        assert_eq!(error.reason().as_str(), reason);
+        let (status, found, message) = world.condition("Programmed");
+        assert_eq!((status.as_str(), found.as_str()), ("False", reason));
+        assert!(message.contains("ConfigMap demo-") && message.contains(&format!("refused with {code}")), "{message}");
+        assert!(world.api.get(&deployment_path()).is_none(), "pods without their configuration");
+
+        world.api.fail(|_, _| None);
+        world.reconcile().await.unwrap();
+        assert_eq!(world.condition("Programmed").0, "True", "it recovers by itself");
+    }
+}
+
+#[tokio::test]
+async fn a_route_that_cannot_be_written_does_not_keep_the_pods_from_running() {
+    let world = World::with(server("demo").exposed("a.example"));
+    world.api.fail(|_, path| path.contains("/ingresses/").then_some(Fault::Status(403)));
+    world.reconcile().await.unwrap_err();
+    assert!(world.api.get(&deployment_path()).is_some());
+    assert_eq!(world.condition("Programmed").1, "Forbidden");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_api_server_that_hangs_costs_one_deadline() {
+    let world = World::with(server("demo"));
+    world.api.fail(|_, path| path.contains("/services/").then_some(Fault::Hang));
+    let start = tokio::time::Instant::now();
+    let error = world.reconcile().await.unwrap_err();
+    assert_eq!(start.elapsed().as_secs(), 30);
+    assert_eq!(error.reason().as_str(), "TimedOut");
+    assert_eq!(world.condition("Programmed").1, "TimedOut");
+}
+
+#[tokio::test]
+async fn a_write_whose_answer_was_lost_is_done_once() {
+    let world = World::with(server("demo"));
+    let mut first = true;
+    world.api.fail(move |method, path| {
+        let lost = first && method == Method::POST && path.ends_with("/secrets");
+        first &= !lost;
+        lost.then_some(Fault::LostAnswer)
+    });
+    world.reconcile().await.unwrap_err();
+    let path = format!("/api/v1/namespaces/{NAMESPACE}/secrets/demo-keys");
+    let keys = world.api.get(&path).unwrap()["data"].clone();
+    world.reconcile().await.unwrap();
+    assert_eq!(world.api.get(&path).unwrap()["data"], keys, "new keys would end every session");
+}
+
+#[tokio::test]
+async fn somebody_elses_object_is_not_written_to() {
+    let world = World::with(server("demo"));
+    let foreign = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "demo", "namespace": NAMESPACE, "uid": "x"}});
+    world.api.put(&deployment_path(), foreign.clone());
+    let error = world.reconcile().await.unwrap_err();
+    assert!(matches!(error, Error::Conflict { kind: Kind::Deployment, .. }), "{error:?}");
+    assert_eq!(world.api.get(&deployment_path()), Some(foreign));
+}
+
+#[tokio::test]
+async fn an_object_that_lost_its_labels_is_still_ours() {
+    let world = World::with(server("demo"));
+    let owner = json!([{"apiVersion": "mcp-operator.dev/v1alpha1", "kind": "McpServer", "name": "demo", "uid": UID, "controller": true}]);
+    let ours = json!({"metadata": {"name": "demo", "namespace": NAMESPACE, "uid": "x", "ownerReferences": owner}});
+    world.api.put(&deployment_path(), ours);
+    world.reconcile().await.unwrap();
+    assert!(world.api.get(&deployment_path()).unwrap()["spec"].is_object());
+}
+
+#[tokio::test]
+async fn nothing_is_written_while_a_reference_is_missing() {
+    let world = World::with(server("demo").with_redis("s", "redis-url"));
+    world.reconcile().await.unwrap_err();
+    assert_eq!(world.condition("Accepted").1, "MissingReference");
+    let requests = world.api.requests();
+    let others: Vec<_> = writes(&requests)
+        .into_iter()
+        .filter(|request| !request.contains("mcpservers") && !request.contains("events"))
+        .collect();
+    assert_eq!(others, Vec::<&str>::new());
+    world.secret("s", "1");
+    world.reconcile().await.unwrap();
+    assert_eq!(world.condition("Accepted").0, "True");
+}
+
+#[tokio::test]
+async fn a_secret_in_the_environment_rolls_the_pods_when_its_content_changes_and_only_then() {
+    let env: Value = json!({"backend": {"container": {
+        "image": "x", "env": [{"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "s", "key": "token"}}}]
+    }}});
+    let world = World::with(server("demo").with(|spec| *spec = serde_json::from_value(env).unwrap()));
+    let path = format!("/api/v1/namespaces/{NAMESPACE}/secrets/s");
+    let content = |token: &str| json!({"metadata": {"name": "s"}, "data": {"token": token, "other": token}});
+    world.api.put(&path, content("b25l"));
+    world.secret("s", "1");
+    world.reconcile().await.unwrap();
+    let first = env_digest(&world);
+    world.api.requests();
+
+    world.reconcile().await.unwrap();
+    assert_eq!(world.api.requests(), Vec::<String>::new(), "read once for each version");
+    world.secret("s", "2");
+    world.reconcile().await.unwrap();
+    assert_eq!(world.api.requests(), ["GET secrets/s"], "only its labels have changed");
+    world.api.put(&path, content("dHdv"));
+    world.secret("s", "3");
+    world.reconcile().await.unwrap();
+    assert_ne!(env_digest(&world), first);
+}
+
+#[tokio::test]
+async fn a_status_that_cannot_be_written_is_tried_again() {
+    let world = World::with(server("demo"));
+    world.api.fail(|_, path| path.ends_with("/status").then_some(Fault::Status(500)));
+    assert_eq!(world.reconcile().await.unwrap_err().reason().as_str(), "ApplyFailed");
+    world.api.fail(|_, _| None);
+    world.reconcile().await.unwrap();
+    assert_eq!(world.condition("Programmed").0, "True");
+}
+
+#[tokio::test]
+async fn an_object_that_cannot_be_read_is_told_so_and_disturbs_nobody() {
+    let world = World::with(server("demo"));
+    let broken = kube::core::error_boundary::InvalidObject {
+        error: "spec.replicas: invalid type".to_owned(),
+        metadata: ObjectMeta { resource_version: Some("2".to_owned()), ..server("demo").metadata.clone() },
+    };
+    world.ctx.cache.servers.replace(Server::of(DeserializeGuard(Err(broken))));
+    let found = world.ctx.cache.servers.get(&Key::new(NAMESPACE, "demo"));
+    assert!(found.is_some());
+    world.reconcile().await.unwrap_err();
+    assert_eq!(world.condition("Accepted").1, "InvalidSpec");
+}

@@ -1,0 +1,372 @@
+//! What is said of a server, told as histories: each step is what the cluster shows, and what people then read.
+#![expect(clippy::unwrap_used, reason = "a test that unwraps says where it failed")]
+
+#[path = "support/fixture.rs"]
+#[expect(dead_code, reason = "shared with the golden tests")]
+mod fixture;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use fixture::{Fixture, NAMESPACE, UID, server};
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::networking::v1::Ingress;
+use mcp_crds::{McpServer, McpServerStatus};
+use mcp_operator::cache::{Child, Endpoint, Key, PodView};
+use mcp_operator::error::Error;
+use mcp_operator::kind::Kind;
+use mcp_operator::status::{Observed, Outcome, status};
+use mcp_operator::verify::{Anonymous, Findings, PodAnswer, Target};
+use mcp_server_config::report::{BackendReport, BackendState, LiveReport, ServerReport};
+use serde_json::{Value, json};
+
+/// A server, and what was last said of it.
+struct History {
+    server: McpServer,
+    said: McpServerStatus,
+    seconds: i64,
+    seen: Observed,
+}
+
+impl History {
+    fn of(server: Fixture) -> Self {
+        let seen = Observed {
+            address: "http://demo.team-a.svc.cluster.local/mcp".to_owned(),
+            selector: "a=b".to_owned(),
+            backend: Some("builtin".to_owned()),
+            target: Some(target(&[])),
+            ..Observed::default()
+        };
+        Self { server: server.build(), said: McpServerStatus::default(), seconds: 0, seen }
+    }
+
+    fn say(&mut self, outcome: &Outcome) -> &mut Self {
+        self.seconds += 10;
+        let now = Timestamp::from_second(self.seconds).unwrap();
+        self.said = status(&self.server, outcome, &self.seen, &self.said, now);
+        self
+    }
+
+    fn programmed(&mut self) -> &mut Self {
+        self.say(&Outcome::Programmed)
+    }
+
+    fn rollout(&mut self, replicas: i32, updated: i32, ready: i32) -> &mut Self {
+        let status =
+            json!({"observedGeneration": 1, "replicas": replicas, "updatedReplicas": updated, "readyReplicas": ready});
+        self.deployment(status)
+    }
+
+    fn deployment(&mut self, status: Value) -> &mut Self {
+        let deployment: Deployment = serde_json::from_value(json!({
+            "metadata": {"name": "demo", "namespace": NAMESPACE, "uid": "d", "generation": 1}, "status": status
+        }))
+        .unwrap();
+        self.seen.deployment = Some(Arc::new(Child::of_deployment(deployment)));
+        self
+    }
+
+    fn answers(
+        &mut self,
+        ready: bool,
+        report: Result<ServerReport, String>,
+        anonymous: Option<Anonymous>,
+    ) -> &mut Self {
+        self.seen.target = Some(target(&[("p", ready)]));
+        self.seen.findings = Some(Findings {
+            live_digest: "digest".to_owned(),
+            enforced_auth: false,
+            pods: [("p".to_owned(), PodAnswer { ready, report })].into(),
+            anonymous,
+            misses: 0,
+        });
+        self
+    }
+
+    fn serves(&mut self) -> &mut Self {
+        self.answers(true, Ok(report()), Some(Anonymous::Served))
+    }
+
+    fn is(&self, kind: &str) -> (&str, &str) {
+        let condition = self.said.conditions.iter().find(|condition| condition.type_ == kind);
+        condition.map_or(("absent", ""), |condition| (&condition.status, &condition.reason))
+    }
+
+    fn since(&self, kind: &str) -> i64 {
+        let condition = self.said.conditions.iter().find(|condition| condition.type_ == kind).unwrap();
+        condition.last_transition_time.0.as_second()
+    }
+
+    fn message(&self, kind: &str) -> &str {
+        &self.said.conditions.iter().find(|condition| condition.type_ == kind).unwrap().message
+    }
+
+    fn address(&self) -> Option<&str> {
+        self.said.address.as_ref().map(|address| address.url.as_str())
+    }
+}
+
+fn target(pods: &[(&str, bool)]) -> Target {
+    let endpoint = |(pod, ready): &(&str, bool)| Endpoint {
+        pod: (*pod).to_owned(),
+        address: "10.0.0.1".to_owned(),
+        ready: *ready,
+    };
+    Target {
+        server: Key::new(NAMESPACE, "demo"),
+        uid: UID.to_owned(),
+        host: "demo.team-a.svc".to_owned(),
+        port: 80,
+        path: "/mcp".to_owned(),
+        enforces_auth: false,
+        live_digest: "digest".to_owned(),
+        mcp_port: 8000,
+        management_port: 9090,
+        pods: pods.iter().map(endpoint).collect::<BTreeSet<_>>(),
+    }
+}
+
+fn report() -> ServerReport {
+    ServerReport {
+        name: "demo".to_owned(),
+        version: "1".to_owned(),
+        live: LiveReport { digest: "digest".to_owned(), error: None },
+        backend: BackendReport {
+            state: BackendState::Ready,
+            protocol_versions: vec!["2026-07-28".to_owned(), "2025-11-25".to_owned()],
+            tools: Some(5),
+            tools_digest: Some("sha256:x".to_owned()),
+            ..BackendReport::default()
+        },
+        ..ServerReport::default()
+    }
+}
+
+fn ready(server: Fixture) -> History {
+    let mut history = History::of(server);
+    let wanted = history.server.spec.replicas;
+    history.rollout(wanted, wanted, wanted).serves().programmed();
+    assert_eq!(history.is("Ready"), ("True", "Ready"), "{:?}", history.said);
+    history
+}
+
+#[test]
+fn every_condition_is_there_from_the_first_word_on() {
+    let mut history = History::of(server("demo"));
+    history.programmed();
+    for kind in ["Accepted", "Programmed", "Available", "Exposed", "Verified", "Ready"] {
+        assert_ne!(history.is(kind).0, "absent", "{kind}");
+    }
+    assert!(history.said.conditions.iter().all(|condition| condition.observed_generation == Some(1)));
+    assert_eq!((history.is("Reconciling").0, history.is("Stalled").0), ("True", "absent"));
+}
+
+#[test]
+fn a_server_becomes_ready_and_publishes_its_address() {
+    let mut history = History::of(server("demo"));
+    history.programmed();
+    assert_eq!((history.is("Available"), history.address()), (("False", "NotCreated"), None));
+    history.rollout(1, 1, 0).programmed();
+    assert_eq!(history.is("Available"), ("False", "Starting"));
+    history.rollout(1, 1, 1).serves().programmed();
+    assert_eq!(history.is("Ready"), ("True", "Ready"));
+    assert_eq!(history.address(), Some("http://demo.team-a.svc.cluster.local/mcp"));
+    assert_eq!((history.is("Reconciling").0, history.is("Stalled").0), ("absent", "absent"), "as kstatus wants it");
+    assert_eq!(history.said.tools.as_ref().map(|tools| tools.count), Some(5));
+    assert_eq!(history.said.server.as_ref().unwrap().protocol_versions[0], "2026-07-28");
+}
+
+#[test]
+fn saying_the_same_twice_is_saying_nothing() {
+    let mut history = ready(server("demo"));
+    let before = history.said.clone();
+    history.programmed();
+    assert_eq!(history.said, before);
+}
+
+#[test]
+fn a_restarted_operator_repeats_what_it_knew() {
+    let mut history = ready(server("demo"));
+    let before = history.said.clone();
+    history.seen.findings = None;
+    history.programmed();
+    assert_eq!(history.said, before);
+    history.server.metadata.generation = Some(2);
+    history.programmed();
+    assert_eq!(history.is("Verified"), ("Unknown", "NotAsked"), "of another generation it knows nothing");
+}
+
+#[test]
+fn a_lost_pod_among_several_degrades_and_the_last_one_takes_all_away() {
+    let mut history = ready(server("demo").replicas(3));
+    let since = history.since("Available");
+    history.rollout(3, 3, 2).programmed();
+    assert_eq!(history.is("Available"), ("True", "Degraded"));
+    assert_eq!((history.is("Ready").0, history.since("Available")), ("True", since));
+    history.rollout(3, 3, 0).answers(false, Err("refused".to_owned()), None).programmed();
+    assert_eq!(history.is("Available"), ("False", "Starting"));
+    assert_eq!(history.is("Verified"), ("False", "NotServing"));
+    assert_eq!(history.address(), None);
+}
+
+#[test]
+fn a_first_roll_out_is_available_when_all_pods_are() {
+    let mut history = History::of(server("demo").replicas(3));
+    history.rollout(3, 3, 2).serves().programmed();
+    assert_eq!(history.is("Available"), ("False", "Starting"));
+    assert_eq!(history.message("Available"), "2 of 3 pods are ready");
+}
+
+#[test]
+fn a_new_version_is_ready_only_when_it_has_replaced_the_old_one() {
+    let mut history = ready(server("demo").replicas(2));
+    history.rollout(3, 1, 2).programmed();
+    assert_eq!(history.is("Available"), ("True", "RollingOut"));
+    assert_eq!(history.is("Verified"), ("Unknown", "RollingOut"));
+    assert_eq!((history.is("Ready").0, history.is("Reconciling").0), ("Unknown", "True"));
+    assert!(history.address().is_some(), "the old version goes on serving");
+    history.rollout(2, 2, 2).programmed();
+    assert_eq!(history.is("Ready"), ("True", "Ready"));
+}
+
+#[test]
+fn until_the_deployments_controller_has_looked_old_words_keep_their_old_generation() {
+    let mut history = ready(server("demo"));
+    history.server.metadata.generation = Some(2);
+    history
+        .deployment(json!({"observedGeneration": 0, "replicas": 1, "updatedReplicas": 1, "readyReplicas": 1}))
+        .programmed();
+    let ready = history.said.conditions.iter().find(|condition| condition.type_ == "Ready").unwrap();
+    assert_eq!((ready.status.as_str(), ready.observed_generation), ("True", Some(1)), "kubectl wait goes on waiting");
+    assert_eq!(history.is("Reconciling").0, "True");
+}
+
+#[test]
+fn a_new_version_that_crashes_is_told_while_the_old_one_serves() {
+    let mut history = ready(server("demo"));
+    let pod: Pod = serde_json::from_value(json!({"metadata": {"name": "new"}, "status": {"containerStatuses": [{
+        "name": "mcp-server", "image": "x", "imageID": "", "ready": false, "restartCount": 1,
+        "lastState": {"terminated": {"exitCode": 2, "message": "bad key"}}, "state": {"waiting": {"reason": "CrashLoopBackOff"}}
+    }]}}))
+    .unwrap();
+    history.seen.pods = vec![Arc::new(PodView::of(pod))];
+    history.rollout(2, 1, 1).programmed();
+    assert_eq!(history.is("Available"), ("True", "RolloutBlocked"));
+    assert_eq!(history.is("Ready"), ("Unknown", "RolloutBlocked"));
+    assert!(history.message("Ready").contains("exited with code 2: bad key"), "{}", history.message("Ready"));
+    history
+        .deployment(
+            json!({"observedGeneration": 1, "replicas": 2, "updatedReplicas": 1, "readyReplicas": 1, "conditions": [
+                {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}
+            ]}),
+        )
+        .programmed();
+    assert_eq!(history.is("Stalled").0, "True");
+}
+
+#[test]
+fn pods_that_may_not_be_created_say_whose_words_they_are() {
+    let mut history = History::of(server("demo"));
+    history
+        .deployment(json!({"observedGeneration": 1, "conditions": [
+            {"type": "ReplicaFailure", "status": "True", "message": "pods \"demo-1\" is forbidden: exceeded quota"}
+        ]}))
+        .programmed();
+    assert_eq!(history.is("Available"), ("False", "PodsRefused"));
+    assert!(history.message("Available").contains("exceeded quota"));
+}
+
+#[test]
+fn an_issuer_that_keeps_pods_from_being_ready_is_named() {
+    let mut history = History::of(server("demo"));
+    let mut waiting = report();
+    waiting.issuers = vec![mcp_server_config::report::IssuerReport {
+        url: "https://auth.example".to_owned(),
+        ok: false,
+        error: Some("connection refused".to_owned()),
+    }];
+    history.rollout(1, 1, 0).answers(false, Ok(waiting), None).programmed();
+    assert_eq!(history.is("Ready"), ("False", "IssuerUnreachable"));
+    assert!(history.message("Ready").contains("https://auth.example"), "{}", history.message("Ready"));
+}
+
+#[test]
+fn a_changed_configuration_is_verified_anew_and_the_address_stays() {
+    let mut history = ready(server("demo"));
+    history.server.metadata.generation = Some(2);
+    history.seen.target.as_mut().unwrap().live_digest = "newer".to_owned();
+    history.programmed();
+    assert_eq!(history.is("Verified"), ("Unknown", "ReloadPending"));
+    assert_eq!(history.is("Ready"), ("Unknown", "ReloadPending"));
+    assert!(history.address().is_some());
+}
+
+#[test]
+fn zero_pods_are_what_was_asked_for() {
+    let mut history = ready(server("demo"));
+    history.server.spec.replicas = 0;
+    history.rollout(0, 0, 0).programmed();
+    assert_eq!(history.is("Available"), ("True", "ScaledToZero"));
+    assert_eq!(history.is("Verified"), ("True", "ScaledToZero"));
+    assert_eq!(history.is("Ready").0, "True");
+    assert!(history.address().is_some());
+}
+
+#[test]
+fn unasked_servers_are_ready_without_being_verified() {
+    let mut history = History::of(server("demo"));
+    history.seen.probes_off = true;
+    history.rollout(1, 1, 1).programmed();
+    assert_eq!(history.is("Verified"), ("Unknown", "NotProbed"));
+    assert_eq!(history.is("Ready"), ("True", "Ready"));
+    assert!(history.address().is_some());
+}
+
+#[test]
+fn a_refused_spec_stalls_and_running_pods_stay_verified() {
+    let mut history = ready(server("demo"));
+    history.say(&Outcome::Failed(Error::Missing(vec!["Secret s does not exist".to_owned()])));
+    assert_eq!(history.is("Accepted"), ("False", "MissingReference"));
+    assert_eq!(history.is("Programmed"), ("Unknown", "NotAccepted"));
+    assert_eq!(history.is("Ready"), ("False", "MissingReference"));
+    assert_eq!((history.is("Stalled").0, history.is("Reconciling").0), ("True", "absent"));
+    assert_eq!(history.is("Verified").0, "True");
+    assert!(history.address().is_some());
+}
+
+#[test]
+fn a_conflict_stalls_and_names_the_object() {
+    let mut history = History::of(server("demo"));
+    let error = Error::Conflict { kind: Kind::Service, name: "demo".to_owned(), holder: "it has no owner".to_owned() };
+    history.say(&Outcome::Failed(error));
+    assert_eq!(history.is("Programmed"), ("False", "Conflict"));
+    assert!(history.message("Programmed").contains("Service demo"));
+    assert_eq!(history.is("Stalled").0, "True");
+}
+
+#[test]
+fn a_route_is_exposed_once_a_controller_has_taken_it() {
+    let mut history = History::of(server("demo").exposed("a.example").with_tls("tls"));
+    history.rollout(1, 1, 1).serves().programmed();
+    assert_eq!(history.is("Accepted"), ("True", "ClientAddressUnknown"));
+    assert_eq!(history.is("Exposed"), ("False", "NoRoute"));
+    let mut ingress = json!({"metadata": {"name": "demo", "namespace": NAMESPACE}});
+    let see = |history: &mut History, ingress: &Value| {
+        let ingress: Ingress = serde_json::from_value(ingress.clone()).unwrap();
+        history.seen.ingress = Some(Arc::new(Child::of_ingress(ingress)));
+        history.programmed();
+    };
+    see(&mut history, &ingress);
+    assert_eq!(history.is("Ready"), ("False", "AddressPending"));
+    ingress["status"] = json!({"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}});
+    history.seen.pending_certificate = Some("tls".to_owned());
+    see(&mut history, &ingress);
+    assert_eq!(history.is("Exposed"), ("False", "CertificatePending"));
+    history.seen.pending_certificate = None;
+    history.seen.shared_hosts = BTreeSet::from(["a.example".to_owned()]);
+    see(&mut history, &ingress);
+    assert_eq!(history.is("Exposed"), ("True", "HostShared"));
+    assert_eq!(history.is("Ready").0, "True");
+}
