@@ -118,6 +118,7 @@ fn target(pods: &[(&str, bool)]) -> Target {
         server: Key::new(NAMESPACE, "demo"),
         uid: UID.to_owned(),
         host: "demo.team-a.svc".to_owned(),
+        dns: "demo.team-a.svc".to_owned(),
         port: 80,
         path: "/mcp".to_owned(),
         enforces_auth: false,

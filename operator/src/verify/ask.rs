@@ -123,8 +123,7 @@ impl Via {
         let body = Bytes::from(tools_list().to_string());
         self.exchange(&to, request, body, async {
             match (self, target.ready_pods().next()) {
-                // The dot at the end keeps resolv.conf's search list out of it.
-                (Self::Cluster, _) => tcp(&format!("{}.:{}", target.host, target.port)).await,
+                (Self::Cluster, _) => tcp(&format!("{}:{}", target.dns, target.port)).await,
                 (Self::PortForward(client), Some(pod)) => forward(client, target, &pod.pod, target.mcp_port).await,
                 (Self::PortForward(_), None) => Err("no pod is ready".to_owned()),
             }

@@ -153,6 +153,7 @@ mod tests {
             server: Key::new("ns", "demo"),
             uid: "u".to_owned(),
             host: "demo.ns.svc".to_owned(),
+            dns: "demo.ns.svc".to_owned(),
             port: 80,
             path: "/mcp".to_owned(),
             enforces_auth: auth,

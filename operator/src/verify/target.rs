@@ -16,6 +16,8 @@ pub struct Target {
     pub uid: String,
     /// Host of its Service.
     pub host: String,
+    /// The same for DNS: the dot at the end keeps resolv.conf's search list out of it.
+    pub dns: String,
     /// Port of its Service.
     pub port: u16,
     /// Path of the MCP endpoint.
@@ -48,6 +50,7 @@ impl Target {
         let slices = slices.iter().filter(|slice| slice.part.server_uid.as_deref() == Some(&id.uid));
         let ports = endpoint::Ports::of(&server.spec);
         let mut target = Self {
+            dns: format!("{}.{}.svc.{}.", id.name, id.namespace, settings.cluster_domain),
             host: format!("{}.{}.svc.{}", id.name, id.namespace, settings.cluster_domain),
             port: port(SERVICE_PORT),
             path: endpoint::path(&server.spec).to_owned(),

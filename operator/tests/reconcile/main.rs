@@ -68,7 +68,7 @@ impl World {
     async fn reconcile(&self) -> Result<Action, Error> {
         let metadata =
             ObjectMeta { name: Some("demo".to_owned()), namespace: Some(NAMESPACE.to_owned()), ..Default::default() };
-        reconcile(Arc::new(metadata.into_request_partial()), Arc::clone(&self.ctx)).await
+        Box::pin(reconcile(Arc::new(metadata.into_request_partial()), Arc::clone(&self.ctx))).await
     }
 
     fn condition(&self, kind: &str) -> (String, String, String) {

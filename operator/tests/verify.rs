@@ -1,0 +1,190 @@
+//! The verifier against servers that answer over real sockets.
+#![expect(clippy::unwrap_used, reason = "a test that unwraps says where it failed")]
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, Response, StatusCode, header};
+use axum::routing::{get, post};
+use futures::StreamExt;
+use futures::channel::mpsc::UnboundedReceiver;
+use mcp_operator::cache::{Endpoint, Key};
+use mcp_operator::metrics::Metrics;
+use mcp_operator::queue::Queue;
+use mcp_operator::verify::{Anonymous, Findings, Target, Verifier, Via};
+use mcp_server_config::report::{LiveReport, ServerReport};
+use serde_json::Value;
+use tokio::net::TcpListener;
+
+/// Reached only when something is broken. Less than the pause between two rounds of a server that is well.
+const PATIENCE: Duration = Duration::from_secs(45);
+
+/// A runtime as the verifier sees it.
+struct Fake {
+    digest: Mutex<String>,
+    status: AtomicU16,
+    body_bytes: AtomicUsize,
+    asked: Mutex<Vec<(HeaderMap, Value)>>,
+}
+
+async fn fake() -> (Arc<Fake>, u16) {
+    let fake = Arc::new(Fake {
+        digest: Mutex::new("new".to_owned()),
+        status: AtomicU16::new(200),
+        body_bytes: AtomicUsize::new(0),
+        asked: Mutex::new(Vec::new()),
+    });
+    let router = Router::new().route("/server", get(report)).route("/mcp", post(mcp)).with_state(Arc::clone(&fake));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    (fake, port)
+}
+
+async fn report(State(fake): State<Arc<Fake>>) -> String {
+    let live = LiveReport { digest: fake.digest.lock().unwrap().clone(), error: None };
+    let report = serde_json::to_string(&ServerReport { live, ..ServerReport::default() }).unwrap();
+    report + &" ".repeat(fake.body_bytes.load(Ordering::Relaxed))
+}
+
+async fn mcp(State(fake): State<Arc<Fake>>, headers: HeaderMap, body: String) -> Response<Body> {
+    fake.asked.lock().unwrap().push((headers, serde_json::from_str(&body).unwrap()));
+    let status = StatusCode::from_u16(fake.status.load(Ordering::Relaxed)).unwrap();
+    let answer = Response::builder().status(status);
+    let answer = match status.as_u16() {
+        401 => answer.header(header::WWW_AUTHENTICATE, r#"Bearer resource_metadata="http://x/.well-known/y""#),
+        307 => answer.header(header::LOCATION, "http://169.254.169.254/"),
+        _ => answer,
+    };
+    answer.body(Body::from("{}")).unwrap()
+}
+
+fn target(port: u16) -> Target {
+    let pod = Endpoint { pod: "p".to_owned(), address: "127.0.0.1".to_owned(), ready: true };
+    Target {
+        server: Key::new("ns", "demo"),
+        uid: "u".to_owned(),
+        host: "localhost".to_owned(),
+        dns: "localhost".to_owned(),
+        port,
+        path: "/mcp".to_owned(),
+        enforces_auth: false,
+        live_digest: "new".to_owned(),
+        mcp_port: port,
+        management_port: port,
+        pods: BTreeSet::from([pod]),
+    }
+}
+
+fn verifier() -> (Verifier, UnboundedReceiver<Key>) {
+    let (queue, woken) = Queue::new();
+    (Verifier::new(Via::Cluster, queue, Arc::new(Metrics::new(false).unwrap())), woken)
+}
+
+/// Observes until the findings are as wanted; woken by the queue only, as the controller is.
+async fn until(
+    verifier: &Verifier,
+    woken: &mut UnboundedReceiver<Key>,
+    target: &Target,
+    wanted: impl Fn(&Findings) -> bool,
+) -> Findings {
+    let asked = async {
+        loop {
+            if let Some(findings) = verifier.observe(target.clone()).filter(&wanted) {
+                return findings;
+            }
+            assert_eq!(woken.next().await, Some(target.server.clone()));
+        }
+    };
+    tokio::time::timeout(PATIENCE, asked).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_server_is_asked_as_a_modern_client_asks() {
+    let (fake, port) = fake().await;
+    let (verifier, mut woken) = verifier();
+    let found = until(&verifier, &mut woken, &target(port), |_| true).await;
+    assert_eq!(found.anonymous, Some(Anonymous::Served));
+    assert_eq!(found.misses, 0);
+    let (headers, body) = fake.asked.lock().unwrap()[0].clone();
+    assert_eq!(headers["mcp-protocol-version"], "2026-07-28");
+    assert_eq!(headers["mcp-method"], "tools/list");
+    assert_eq!(headers[header::HOST], "localhost");
+    assert!(!headers.contains_key(header::AUTHORIZATION));
+    assert_eq!(body["method"], "tools/list");
+    assert_eq!(body["params"]["_meta"]["io.modelcontextprotocol/protocolVersion"], "2026-07-28");
+}
+
+#[tokio::test]
+async fn a_refusal_is_told_apart_from_a_redirect_and_a_busy_server() {
+    let (fake, port) = fake().await;
+    for (status, expected) in [
+        (401, Anonymous::Refused { metadata: true }),
+        (307, Anonymous::Other(307)),
+        (503, Anonymous::Failed("status 503".to_owned())),
+    ] {
+        fake.status.store(status, Ordering::Relaxed);
+        let (verifier, mut woken) = verifier();
+        let found = until(&verifier, &mut woken, &target(port), |_| true).await;
+        assert_eq!(found.anonymous, Some(expected));
+    }
+}
+
+#[tokio::test]
+async fn the_service_is_not_asked_while_a_pod_has_the_old_configuration() {
+    let (fake, port) = fake().await;
+    *fake.digest.lock().unwrap() = "old".to_owned();
+    let (verifier, mut woken) = verifier();
+    let found = until(&verifier, &mut woken, &target(port), |_| true).await;
+    assert_eq!(found.anonymous, None);
+    assert!(fake.asked.lock().unwrap().is_empty());
+    *fake.digest.lock().unwrap() = "new".to_owned();
+    let found = until(&verifier, &mut woken, &target(port), Findings::is_reloaded).await;
+    assert_eq!(found.anonymous, Some(Anonymous::Served));
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_answer_is_missed_three_times_and_no_more() {
+    let (verifier, mut woken) = verifier();
+    // Nobody listens there.
+    let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+    let found = until(&verifier, &mut woken, &target(port), |found| found.misses == 3).await;
+    let why = found.pods["p"].report.clone().unwrap_err();
+    assert!(why.starts_with("connect to 127.0.0.1:"), "{why}");
+}
+
+#[tokio::test]
+async fn an_endless_answer_is_not_read_to_its_end() {
+    let (fake, port) = fake().await;
+    fake.body_bytes.store(1024 * 1024, Ordering::Relaxed);
+    let (verifier, mut woken) = verifier();
+    let found = until(&verifier, &mut woken, &target(port), |_| true).await;
+    let why = found.pods["p"].report.clone().unwrap_err();
+    assert!(why.contains("length limit exceeded"), "{why}");
+}
+
+#[tokio::test]
+async fn a_changed_target_is_asked_at_once() {
+    let (fake, port) = fake().await;
+    let (verifier, mut woken) = verifier();
+    until(&verifier, &mut woken, &target(port), |_| true).await;
+    // All is well: the next regular round is a minute away.
+    *fake.digest.lock().unwrap() = "newer".to_owned();
+    let changed = Target { live_digest: "newer".to_owned(), ..target(port) };
+    until(&verifier, &mut woken, &changed, |found| found.live_digest == "newer" && found.is_reloaded()).await;
+}
+
+#[tokio::test]
+async fn without_pods_nobody_is_asked() {
+    let (fake, port) = fake().await;
+    let (verifier, mut woken) = verifier();
+    until(&verifier, &mut woken, &target(port), |_| true).await;
+    let gone = Target { pods: BTreeSet::new(), ..target(port) };
+    assert_eq!(verifier.observe(gone), None);
+    drop(fake);
+}
