@@ -125,7 +125,6 @@ fn need(optional: Option<bool>) -> Need {
 }
 
 #[cfg(test)]
-#[expect(clippy::needless_pass_by_value, reason = "JSON literals read better by value")]
 mod tests {
     use serde_json::{Value, json};
 

@@ -1,7 +1,6 @@
 //! The operator's promises to a real API server: etcd, kube-apiserver and kube-controller-manager, without a node.
 //!
 //! One control plane for all cases, each in a namespace of its own: it takes ten seconds to start.
-#![expect(clippy::unwrap_used, reason = "a test that unwraps says where it failed")]
 
 mod cases;
 mod stage;

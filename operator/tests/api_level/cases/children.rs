@@ -1,0 +1,126 @@
+//! What a server becomes, and what goes with it.
+
+use super::*;
+
+pub async fn a_server_becomes_its_children(stage: &mut Stage) -> Result<()> {
+    let space = stage.namespace("children").await?;
+    let server = space.serve("demo", builtin()).await?;
+    space.programmed("demo").await?;
+    let deployment = space.exists::<Deployment>("demo").await?;
+    for owner in [
+        space.exists::<ServiceAccount>("demo").await?.owner_references().to_vec(),
+        space.exists::<ConfigMap>("demo-live").await?.owner_references().to_vec(),
+        space.exists::<Secret>("demo-keys").await?.owner_references().to_vec(),
+        space.exists::<NetworkPolicy>("demo").await?.owner_references().to_vec(),
+        space.exists::<Service>("demo").await?.owner_references().to_vec(),
+        deployment.owner_references().to_vec(),
+    ] {
+        ensure!(owner.len() == 1 && Some(&owner[0].uid) == server.metadata.uid.as_ref(), "{owner:?}");
+    }
+    ensure!(space.api::<Ingress>().get_opt("demo").await?.is_none());
+    let managers: Vec<_> = deployment.managed_fields().iter().filter_map(|entry| entry.manager.clone()).collect();
+    ensure!(managers.contains(&"mcp-operator".to_owned()), "{managers:?}");
+    Ok(())
+}
+
+pub async fn every_condition_is_there_from_the_first_write(stage: &mut Stage) -> Result<()> {
+    let space = stage.namespace("conditions").await?;
+    space.serve("demo", builtin()).await?;
+    let status =
+        eventually("there is a status", async || Ok(space.api::<McpServer>().get("demo").await?.status)).await?;
+    let types: Vec<_> = status.conditions.iter().map(|condition| condition.type_.as_str()).collect();
+    for kind in ["Accepted", "Programmed", "Available", "Exposed", "Verified", "Ready"] {
+        ensure!(types.contains(&kind), "{types:?}");
+    }
+    ensure!(status.conditions.iter().all(|condition| condition.observed_generation == Some(1)));
+    ensure!(status.selector.is_some_and(|selector| selector.contains("app.kubernetes.io/instance=demo")));
+    space.condition("demo", "Exposed", |condition| condition.reason == "ClusterInternal").await?;
+    space.condition("demo", "Available", |condition| condition.status == "False").await?;
+    space.condition("demo", "Reconciling", |condition| condition.status == "True").await?;
+    Ok(())
+}
+
+pub async fn the_route_goes_when_expose_does(stage: &mut Stage) -> Result<()> {
+    class(stage).await?;
+    let space = stage.namespace("route").await?;
+    space.serve("demo", exposed()).await?;
+    space.programmed("demo").await?;
+    let ingress = space.exists::<Ingress>("demo").await?;
+    ensure!(
+        ingress.annotations().contains_key("nginx.ingress.kubernetes.io/proxy-buffering"),
+        "{:?}",
+        ingress.annotations()
+    );
+    space.condition("demo", "Exposed", |condition| condition.reason == "AddressPending").await?;
+    let address = json!({"status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.7"}]}}});
+    space.api::<Ingress>().patch_status("demo", &PatchParams::default(), &Patch::Merge(address)).await?;
+    let admitted = space.condition("demo", "Exposed", |condition| condition.status == "True").await?;
+    ensure!(admitted.message.contains("192.0.2.7"), "{admitted:?}");
+    space.serve("demo", builtin()).await?;
+    space.gone::<Ingress>("demo").await?;
+    space.condition("demo", "Exposed", |condition| condition.reason == "ClusterInternal").await.map(drop)
+}
+
+pub async fn old_boot_configurations_go_with_their_replica_sets(stage: &mut Stage) -> Result<()> {
+    let space = stage.namespace("boot").await?;
+    space.serve("demo", json!({"backend": {"builtin": {}}, "sessions": {"idleTimeoutSeconds": 100}})).await?;
+    space.programmed("demo").await?;
+    let boots = async || {
+        let maps = space.api::<ConfigMap>().list(&ListParams::default()).await?.items;
+        Ok::<_, anyhow::Error>(
+            maps.iter().map(ResourceExt::name_any).filter(|name| name.contains("-boot-")).collect::<Vec<_>>(),
+        )
+    };
+    let first = boots().await?;
+    ensure!(first.len() == 1, "{first:?}");
+    let sets = space.api::<k8s_openapi::api::apps::v1::ReplicaSet>();
+    let first_set =
+        eventually("there is a ReplicaSet", async || Ok(sets.list(&ListParams::default()).await?.items.pop())).await?;
+    space.serve("demo", json!({"backend": {"builtin": {}}, "sessions": {"idleTimeoutSeconds": 200}})).await?;
+    eventually("there are two ReplicaSets", async || {
+        Ok((sets.list(&ListParams::default()).await?.items.len() == 2).then_some(()))
+    })
+    .await?;
+    sleep(Duration::from_secs(3)).await;
+    ensure!(boots().await?.len() == 2, "the old one is still mounted by its ReplicaSet");
+    sets.delete(&first_set.name_any(), &DeleteParams::default()).await?;
+    eventually("the old one is gone", async || {
+        let left = boots().await?;
+        Ok((left.len() == 1 && left != first).then_some(()))
+    })
+    .await
+}
+
+pub async fn the_keys_are_made_once(stage: &mut Stage) -> Result<()> {
+    let space = stage.namespace("keys").await?;
+    space.serve("demo", builtin()).await?;
+    space.programmed("demo").await?;
+    let before = space.exists::<Secret>("demo-keys").await?;
+    let data = before.data.clone().unwrap_or_default();
+    ensure!(data.len() == 3 && data.values().all(|key| key.0.len() == 32), "{:?}", data.keys());
+    ensure!(data["session"] != data["peer"]);
+    space.serve("demo", json!({"backend": {"builtin": {}}, "replicas": 2})).await?;
+    space.programmed("demo").await?;
+    let after = space.exists::<Secret>("demo-keys").await?;
+    ensure!(after.metadata.resource_version == before.metadata.resource_version, "it was written again");
+    Ok(())
+}
+
+pub async fn children_go_with_their_server(stage: &mut Stage) -> Result<()> {
+    let space = stage.namespace("cascade").await?;
+    space.serve("demo", builtin()).await?;
+    space.programmed("demo").await?;
+    space.api::<McpServer>().delete("demo", &DeleteParams::default()).await?;
+    space.gone::<Deployment>("demo").await?;
+    space.gone::<Service>("demo").await?;
+    space.gone::<ServiceAccount>("demo").await?;
+    space.gone::<NetworkPolicy>("demo").await?;
+    space.gone::<Secret>("demo-keys").await?;
+    space.gone::<ConfigMap>("demo-live").await?;
+    // The same name again, at once: nothing of the earlier server is taken over.
+    let again = space.serve("demo", builtin()).await?;
+    space.programmed("demo").await?;
+    let deployment = space.exists::<Deployment>("demo").await?;
+    ensure!(Some(&deployment.owner_references()[0].uid) == again.metadata.uid.as_ref());
+    Ok(())
+}

@@ -1,0 +1,71 @@
+//! One promise each, and what several of them need.
+
+mod children;
+mod ownership;
+mod process;
+mod references;
+
+use crate::stage::{Space, Stage, eventually};
+use anyhow::{Context, Result, ensure};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::api::networking::v1::{Ingress, IngressClass, NetworkPolicy};
+use kube::Api;
+use kube::ResourceExt;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use mcp_crds::McpServer;
+use serde_json::{Value, json};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+use tokio::time::sleep;
+
+pub use children::*;
+pub use ownership::*;
+pub use process::*;
+pub use references::*;
+
+pub(crate) fn builtin() -> Value {
+    json!({"backend": {"builtin": {}}})
+}
+
+pub(crate) fn exposed() -> Value {
+    json!({
+        "backend": {"builtin": {}},
+        "auth": {"anonymous": "Allow"},
+        "expose": {"hosts": ["a.example"], "ingress": {"className": "nginx"}}
+    })
+}
+
+pub(crate) fn with_redis() -> Value {
+    json!({"backend": {"builtin": {}}, "redis": {"urlSecretRef": {"name": "late", "key": "url"}}})
+}
+
+pub(crate) async fn secret(space: &Space, name: &str) -> Result<()> {
+    let secret: Secret =
+        serde_json::from_value(json!({"metadata": {"name": name}, "stringData": {"url": "redis://x"}}))?;
+    space.api::<Secret>().create(&PostParams::default(), &secret).await?;
+    Ok(())
+}
+
+pub(crate) async fn class(stage: &Stage) -> Result<()> {
+    let class = json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "IngressClass",
+        "metadata": {"name": "nginx"}, "spec": {"controller": "k8s.io/ingress-nginx"}
+    });
+    let api = Api::<IngressClass>::all(stage.client.clone());
+    api.patch("nginx", &PatchParams::apply("test"), &Patch::Apply(class)).await?;
+    Ok(())
+}
+
+pub(crate) async fn merge<K>(space: &Space, name: &str, patch: Value) -> Result<K>
+where
+    K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+        + Clone
+        + std::fmt::Debug
+        + serde::de::DeserializeOwned,
+{
+    let params = PatchParams { field_manager: Some("somebody".to_owned()), ..PatchParams::default() };
+    Ok(space.api::<K>().patch(name, &params, &Patch::Merge(patch)).await?)
+}
