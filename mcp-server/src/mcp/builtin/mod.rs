@@ -129,16 +129,21 @@ impl Builtin {
         }
 
         let name = request.headers().get(session::HEADER).and_then(|value| value.to_str().ok()).map(str::to_owned);
-        let found = self.gate.find(name.as_deref(), &owner).await?;
+        let name = name.as_deref();
+        let found = self.gate.find(name, &owner).await?;
         match *request.method() {
             Method::DELETE => {
-                self.gate.end(name.as_deref().unwrap_or_default()).await?;
+                self.gate.end(name.unwrap_or_default()).await?;
                 return Ok(empty(StatusCode::NO_CONTENT));
             }
             Method::GET if self.draining.is_cancelled() => return Err(Refusal::Draining),
             _ => {}
         }
-        let record = match found {
+        if matches!(found, Found::Here(_)) {
+            return self.visit(request, Visit::new(owner, None), id).await;
+        }
+        let _turn = self.gate.turn(name.unwrap_or_default()).await;
+        let record = match self.gate.find(name, &owner).await? {
             Found::Here(_) => None,
             Found::Known(record) => Some(record),
         };

@@ -1,5 +1,6 @@
 //! Who gets into which session.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use axum::response::Response;
 use http::StatusCode;
 use mcp_server_config::Sessions;
 use serde_json::value::RawValue;
+use tokio::sync::{Mutex, MutexGuard};
 
 use super::records::{Known, Record, Records};
 use super::table::{Content, Entry, Table};
@@ -17,6 +19,8 @@ use crate::state::Redis;
 /// A session ends after a day, however busy it is.
 const MAX_AGE: u64 = 24 * 60 * 60;
 const RETRY_AFTER: Duration = Duration::from_secs(2);
+/// Sessions whose ids fall together wait for each other; only while one of them is taken over.
+const TURNS: usize = 64;
 
 /// Why a request gets into no session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +65,7 @@ pub(crate) enum Found<T> {
 pub(crate) struct Gate<T> {
     table: Table<T>,
     records: Option<Records>,
+    turns: [Mutex<()>; TURNS],
 }
 
 impl<T: Content> Gate<T> {
@@ -69,7 +74,11 @@ impl<T: Content> Gate<T> {
         let idle = u64::from(config.idle_timeout_seconds.max(1)).min(MAX_AGE);
         let max = config.max.map_or_else(capacity::default_max, |max| max as usize);
         let records = redis.map(|redis| Records::new(redis, idle, MAX_AGE));
-        Self { table: Table::new(max, idle, MAX_AGE, records.is_some()), records }
+        Self {
+            table: Table::new(max, idle, MAX_AGE, records.is_some()),
+            records,
+            turns: [const { Mutex::const_new(()) }; TURNS],
+        }
     }
 
     /// Ends sessions whose time is over, for as long as the gate is in use. Call within a tokio runtime.
@@ -121,6 +130,14 @@ impl<T: Content> Gate<T> {
                 Ok(())
             }
         }
+    }
+
+    /// Taking over a session from redis is done by one request at a time; those that wait find it here.
+    pub(crate) async fn turn(&self, id: &str) -> MutexGuard<'_, ()> {
+        let mut hasher = DefaultHasher::new();
+        id.hash(&mut hasher);
+        let index = usize::try_from(hasher.finish() % TURNS as u64).unwrap_or_default();
+        self.turns[index].lock().await
     }
 
     /// Whether there is room for another session.

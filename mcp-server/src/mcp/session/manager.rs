@@ -23,6 +23,7 @@ use rmcp::transport::streamable_http_server::session::{
     EventStream, RestoreOutcome, SessionId, SessionManager, SessionState, SessionStore, SessionStoreError,
 };
 use rmcp::transport::{Transport, WorkerTransport};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{Content, Entry, Gate, Owner, Record, Refusal, new_id};
@@ -80,6 +81,15 @@ impl Visit {
     }
 }
 
+/// How far a session is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// The worker is shaking hands. A worker that gets anything else meanwhile gives up.
+    Opening,
+    Open,
+    Over,
+}
+
 /// What a session of the built-in server holds.
 pub(crate) struct Local {
     sessions: Arc<LocalSessionManager>,
@@ -88,6 +98,7 @@ pub(crate) struct Local {
     tag: String,
     /// The worker runs.
     alive: Arc<AtomicBool>,
+    phase: watch::Sender<Phase>,
     /// The client knows events without data, which begin a stream since 2025-11-25. Older clients choke on them.
     primes: AtomicBool,
 }
@@ -103,6 +114,7 @@ impl Local {
             sessions: Arc::new(sessions),
             tag: random_bytes::<6>().iter().map(|byte| format!("{byte:02x}")).collect(),
             alive: Arc::new(AtomicBool::new(true)),
+            phase: watch::Sender::new(Phase::Opening),
             primes: AtomicBool::new(false),
         }
     }
@@ -129,6 +141,7 @@ impl Local {
 
 impl Content for Local {
     fn ended(&self, id: &Arc<str>) {
+        self.phase.send_replace(Phase::Over);
         let (sessions, id) = (Arc::clone(&self.sessions), Arc::clone(id));
         tokio::spawn(async move {
             // A worker that waits for a slow client hears of it later, when its last handle is gone.
@@ -200,6 +213,19 @@ impl Manager {
         self.gate.held(id).ok_or(SessionError::NotHeld)
     }
 
+    /// The session, once its worker has shaken hands. rmcp restores a session in the middle of one request, and lets
+    /// others of the same session pass as soon as it is held.
+    async fn open(&self, id: &SessionId) -> Result<Arc<Entry<Local>>, SessionError> {
+        let entry = self.held(id)?;
+        let phase =
+            entry.content.phase.subscribe().wait_for(|phase| *phase != Phase::Opening).await.map(|phase| *phase);
+        match phase {
+            Ok(Phase::Open) => Ok(entry),
+            // Whoever was restoring it has failed; another try may do better.
+            _ => Err(Visit::current()?.refuse(Refusal::Unavailable)),
+        }
+    }
+
     async fn hold(&self, id: SessionId, visit: &Visit) -> Result<Bound, SessionError> {
         let created = visit.record.as_ref().map(|record| record.created);
         let entry =
@@ -252,6 +278,9 @@ impl SessionManager for Manager {
         let entry = self.held(id)?;
         let answer = entry.content.sessions.initialize_session(id, message).await?;
         entry.content.initialized(&answer);
+        if Visit::current()?.record.is_none() {
+            entry.content.phase.send_replace(Phase::Open);
+        }
         Ok(answer)
     }
 
@@ -270,20 +299,32 @@ impl SessionManager for Manager {
         id: &SessionId,
         message: ClientJsonRpcMessage,
     ) -> Result<impl Stream<Item = ServerSseMessage> + Send + Sync + 'static, SessionError> {
-        let entry = self.held(id)?;
+        let entry = self.open(id).await?;
         let stream: EventStream = Box::pin(entry.content.sessions.create_stream(id, message).await?);
         Ok(Self::shape(entry, stream))
     }
 
     async fn accept_message(&self, id: &SessionId, message: ClientJsonRpcMessage) -> Result<(), SessionError> {
-        Ok(self.held(id)?.content.sessions.accept_message(id, message).await?)
+        let visit = Visit::current()?;
+        if visit.opened() == Some(id) && visit.record.is_some() {
+            // The end of a restored session's handshake: what comes later stands behind it in the worker's queue.
+            let entry = self.held(id)?;
+            entry.content.sessions.accept_message(id, message).await?;
+            entry.content.phase.send_if_modified(|phase| {
+                let opening = *phase == Phase::Opening;
+                *phase = if opening { Phase::Open } else { *phase };
+                opening
+            });
+            return Ok(());
+        }
+        Ok(self.open(id).await?.content.sessions.accept_message(id, message).await?)
     }
 
     async fn create_standalone_stream(
         &self,
         id: &SessionId,
     ) -> Result<impl Stream<Item = ServerSseMessage> + Send + Sync + 'static, SessionError> {
-        let entry = self.held(id)?;
+        let entry = self.open(id).await?;
         let stream: EventStream = Box::pin(entry.content.sessions.create_standalone_stream(id).await?);
         Ok(Self::shape(entry, self.until_drained(stream)))
     }
@@ -293,7 +334,7 @@ impl SessionManager for Manager {
         id: &SessionId,
         last_event_id: String,
     ) -> Result<impl Stream<Item = ServerSseMessage> + Send + Sync + 'static, SessionError> {
-        let entry = self.held(id)?;
+        let entry = self.open(id).await?;
         let stream: EventStream = match Resume::at(&last_event_id, &entry.content.tag) {
             Resume::Anew => {
                 let stream = entry.content.sessions.create_standalone_stream(id).await?;
