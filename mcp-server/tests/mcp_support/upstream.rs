@@ -77,3 +77,40 @@ async fn handle(
 pub fn json_response(value: &Value) -> Response {
     Response::builder().header("content-type", "application/json").body(Body::from(value.to_string())).expect("valid")
 }
+
+/// A backend that knows only 2025-06-18, needs sessions, answers in events and lists its tools in two pages. Counts the
+/// sessions that are given back.
+pub async fn legacy(deleted: Arc<std::sync::atomic::AtomicUsize>) -> (String, tokio::task::JoinHandle<()>) {
+    let router = Router::new().fallback(move |request: Request| {
+        let deleted = Arc::clone(&deleted);
+        async move {
+            let (parts, body) = request.into_parts();
+            let in_session = parts.headers.get("mcp-session-id").is_some_and(|id| id == "theirs");
+            if parts.method == http::Method::DELETE {
+                assert!(in_session);
+                deleted.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                return Response::default();
+            }
+            let bytes = axum::body::to_bytes(body, usize::MAX).await.expect("a body");
+            let message: Value = serde_json::from_slice(&bytes).expect("a message");
+            let result = match message["method"].as_str().expect("a method") {
+                "initialize" => json!({"protocolVersion": "2025-06-18", "capabilities": {"tools": {}},
+                    "serverInfo": {"name": "old", "version": "0.1"}}),
+                "notifications/initialized" => {
+                    assert!(in_session);
+                    return Response::builder().status(202).body(Body::empty()).expect("valid");
+                }
+                "tools/list" if in_session && message["params"]["cursor"] == "2" => json!({"tools": [{"name": "b"}]}),
+                "tools/list" if in_session => json!({"tools": [{"name": "a"}], "nextCursor": "2"}),
+                _ => return Response::builder().status(400).body(Body::from("Bad Request")).expect("valid"),
+            };
+            let answer = json!({"jsonrpc": "2.0", "id": message["id"], "result": result});
+            let events = format!(": hello\r\n\r\nevent: message\r\ndata: {answer}\r\n\r\n");
+            let response = Response::builder().header("content-type", "text/event-stream; charset=utf-8");
+            response.header("mcp-session-id", "theirs").body(Body::from(events)).expect("valid")
+        }
+    });
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+    let url = format!("http://{}/mcp", listener.local_addr().expect("bound"));
+    (url, tokio::spawn(async move { axum::serve(listener, router).await.expect("served") }))
+}
