@@ -205,7 +205,7 @@ impl Container {
         } else {
             None
         };
-        self.answer(response, &request.method, asked, call, opened.as_deref())
+        self.answer(response, &request.method, &asked, call, opened.as_deref())
     }
 
     /// Gives the backend's new session a name of ours.
@@ -243,7 +243,7 @@ impl Container {
         &self,
         response: http::Response<Incoming>,
         method: &Method,
-        asked: Asked<'_>,
+        asked: &Asked<'_>,
         call: Option<Call>,
         opened: Option<&str>,
     ) -> Response {
@@ -264,7 +264,7 @@ impl Container {
             left: (!is_event_stream).then_some(MAX_ANSWER_BYTES),
             _held: asked.session.as_ref().map(Entry::streaming),
         };
-        let body = match goodbye(method, &asked).filter(|_| is_event_stream) {
+        let body = match goodbye(method, asked).filter(|_| is_event_stream) {
             Some(goodbye) => self.until_drained(Body::new(body), goodbye),
             None => Body::new(body),
         };

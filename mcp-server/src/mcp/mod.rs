@@ -70,7 +70,7 @@ impl Endpoint {
         let workers = CancellationToken::new();
         let backend = match &config.backend {
             mcp_server_config::Backend::Builtin(_) => {
-                Backend::Builtin(Box::new(Builtin::start(config, state, metrics, &draining, &workers)))
+                Backend::Builtin(Box::new(Builtin::start(config, state, &metrics, &draining, &workers)))
             }
             mcp_server_config::Backend::Container(section) => Backend::Container(
                 Container::start(config, section, state, metrics, &draining, &workers).map_err(StartError::Backend)?,

@@ -44,13 +44,13 @@ impl Builtin {
     pub(crate) fn start(
         config: &Config,
         state: Arc<State>,
-        metrics: Arc<Metrics>,
+        metrics: &Arc<Metrics>,
         draining: &CancellationToken,
         cancelled: &CancellationToken,
     ) -> Self {
         let gate = Arc::new(Gate::new(&config.sessions, state.session_redis().cloned()));
         gate.start_sweeping(&config.sessions);
-        let server = Server::new(&config.server.name, Arc::clone(&metrics), draining.clone());
+        let server = Server::new(&config.server.name, Arc::clone(metrics), draining.clone());
         metrics.set_known_tools(server.tools().iter().map(|tool| tool.name.to_string()));
         let report = report(&server, &config.server.name);
 
