@@ -17,7 +17,7 @@ use mcp_operator::cache::{Endpoint, Key};
 use mcp_operator::metrics::Metrics;
 use mcp_operator::queue::Queue;
 use mcp_operator::verify::{Anonymous, Findings, Target, Verifier, Via};
-use mcp_server_config::report::{LiveReport, ServerReport};
+use mcp_server_config::report::{BackendReport, LiveReport, ServerReport};
 use serde_json::Value;
 use tokio::net::TcpListener;
 
@@ -29,6 +29,8 @@ struct Fake {
     digest: Mutex<String>,
     status: AtomicU16,
     body_bytes: AtomicUsize,
+    versions: Mutex<Vec<String>>,
+    ended: Mutex<Vec<HeaderMap>>,
     asked: Mutex<Vec<(HeaderMap, Value)>>,
 }
 
@@ -37,9 +39,12 @@ async fn fake() -> (Arc<Fake>, u16) {
         digest: Mutex::new("new".to_owned()),
         status: AtomicU16::new(200),
         body_bytes: AtomicUsize::new(0),
+        versions: Mutex::default(),
+        ended: Mutex::default(),
         asked: Mutex::new(Vec::new()),
     });
-    let router = Router::new().route("/server", get(report)).route("/mcp", post(mcp)).with_state(Arc::clone(&fake));
+    let router =
+        Router::new().route("/server", get(report)).route("/mcp", post(mcp).delete(end)).with_state(Arc::clone(&fake));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move { axum::serve(listener, router).await });
@@ -48,7 +53,9 @@ async fn fake() -> (Arc<Fake>, u16) {
 
 async fn report(State(fake): State<Arc<Fake>>) -> String {
     let live = LiveReport { digest: fake.digest.lock().unwrap().clone(), error: None };
-    let report = serde_json::to_string(&ServerReport { live, ..ServerReport::default() }).unwrap();
+    let backend =
+        BackendReport { protocol_versions: fake.versions.lock().unwrap().clone(), ..BackendReport::default() };
+    let report = serde_json::to_string(&ServerReport { live, backend, ..ServerReport::default() }).unwrap();
     report + &" ".repeat(fake.body_bytes.load(Ordering::Relaxed))
 }
 
@@ -61,7 +68,13 @@ async fn mcp(State(fake): State<Arc<Fake>>, headers: HeaderMap, body: String) ->
         307 => answer.header(header::LOCATION, "http://169.254.169.254/"),
         _ => answer,
     };
+    let begins = fake.asked.lock().unwrap().last().unwrap().1["method"] == "initialize";
+    let answer = if begins { answer.header("mcp-session-id", "s") } else { answer };
     answer.body(Body::from("{}")).unwrap()
+}
+
+async fn end(State(fake): State<Arc<Fake>>, headers: HeaderMap) {
+    fake.ended.lock().unwrap().push(headers);
 }
 
 fn target(port: u16) -> Target {
@@ -118,6 +131,22 @@ async fn a_server_is_asked_as_a_modern_client_asks() {
     assert!(!headers.contains_key(header::AUTHORIZATION));
     assert_eq!(body["method"], "tools/list");
     assert_eq!(body["params"]["_meta"]["io.modelcontextprotocol/protocolVersion"], "2026-07-28");
+}
+
+#[tokio::test]
+async fn a_server_of_earlier_revisions_is_asked_by_theirs_and_keeps_no_session() {
+    let (fake, port) = fake().await;
+    *fake.versions.lock().unwrap() = vec!["2025-11-25".to_owned(), "2025-06-18".to_owned()];
+    let (verifier, mut woken) = verifier();
+    let found = until(&verifier, &mut woken, &target(port), |_| true).await;
+    assert_eq!(found.anonymous, Some(Anonymous::Served));
+    let (headers, body) = fake.asked.lock().unwrap()[0].clone();
+    assert_eq!(body["method"], "initialize");
+    assert_eq!(body["params"]["protocolVersion"], "2025-11-25");
+    assert!(!headers.contains_key("mcp-method"));
+    let ended = fake.ended.lock().unwrap().clone();
+    assert_eq!(ended.len(), 1);
+    assert_eq!(ended[0]["mcp-session-id"], "s");
 }
 
 #[tokio::test]

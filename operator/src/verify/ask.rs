@@ -17,6 +17,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::findings::Anonymous;
+use super::question::Question;
 use super::target::Target;
 use crate::cache::Endpoint;
 
@@ -25,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// Largest answer that is read.
 const MAX_ANSWER: usize = 256 * 1024;
 
-const PROTOCOL: &str = "2026-07-28";
+const SESSION: &str = "mcp-session-id";
 
 /// How pods and Services are reached.
 #[derive(Clone)]
@@ -102,25 +103,39 @@ impl Via {
             .map_err(|error| Unanswered::Exchange { to, why: format!("not a report: {error}") })
     }
 
-    /// `tools/list` without a token, through the Service, as any client would ask.
-    pub async fn anonymous(&self, target: &Target) -> Anonymous {
-        match self.list_tools(target).await {
-            Ok(answer) => of_answer(&answer),
+    /// Asks without a token, through the Service, as any client would.
+    pub async fn anonymous(&self, target: &Target, question: &Question) -> Anonymous {
+        match self.ask(target, question).await {
+            Ok(answer) => {
+                self.end_session(target, &answer).await;
+                of_answer(&answer)
+            }
             Err(unanswered) => Anonymous::Failed(unanswered.to_string()),
         }
     }
 
-    async fn list_tools(&self, target: &Target) -> Result<Answer, Unanswered> {
+    async fn ask(&self, target: &Target, question: &Question) -> Result<Answer, Unanswered> {
+        let request = Request::builder().method(Method::POST).header(CONTENT_TYPE, "application/json");
+        let request = question.headers().iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        self.through_service(target, request, Bytes::from(question.body().to_string())).await
+    }
+
+    /// A session that the question began would stay until it is idle for long. Not being able to end it is no finding.
+    async fn end_session(&self, target: &Target, answer: &Answer) {
+        let Some(session) = answer.headers.get(SESSION) else { return };
+        let request = Request::builder().method(Method::DELETE).header(SESSION, session);
+        let _ = self.through_service(target, request, Bytes::new()).await;
+    }
+
+    async fn through_service(
+        &self,
+        target: &Target,
+        request: http::request::Builder,
+        body: Bytes,
+    ) -> Result<Answer, Unanswered> {
         let to = format!("{}:{}", target.host, target.port);
-        let request = Request::builder()
-            .method(Method::POST)
-            .uri(&target.path)
-            .header(HOST, &target.host)
-            .header(ACCEPT, "application/json, text/event-stream")
-            .header(CONTENT_TYPE, "application/json")
-            .header("mcp-protocol-version", PROTOCOL)
-            .header("mcp-method", "tools/list");
-        let body = Bytes::from(tools_list().to_string());
+        let request =
+            request.uri(&target.path).header(HOST, &target.host).header(ACCEPT, "application/json, text/event-stream");
         self.exchange(&to, request, body, async {
             match (self, target.ready_pods().next()) {
                 (Self::Cluster, _) => tcp(&format!("{}:{}", target.dns, target.port)).await,
@@ -187,19 +202,6 @@ async fn send(stream: Pin<Box<dyn Stream>>, request: http::Result<Request<Full<B
             Err(error) => Err(error.to_string()),
         },
     }
-}
-
-fn tools_list() -> serde_json::Value {
-    serde_json::json!({
-        "jsonrpc": "2.0",
-        "id": "verify",
-        "method": "tools/list",
-        "params": {"_meta": {
-            "io.modelcontextprotocol/protocolVersion": PROTOCOL,
-            "io.modelcontextprotocol/clientCapabilities": {},
-            "io.modelcontextprotocol/clientInfo": {"name": "mcp-operator", "version": env!("CARGO_PKG_VERSION")}
-        }}
-    })
 }
 
 fn of_answer(answer: &Answer) -> Anonymous {

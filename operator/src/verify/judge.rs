@@ -115,7 +115,7 @@ fn of_anonymous(anonymous: &Anonymous, target: &Target, findings: &Findings) -> 
 }
 
 fn unexpected(status: u16) -> Verdict {
-    Verdict::no(Reason::UnexpectedAnswer, format!("tools/list through the Service was answered with status {status}"))
+    Verdict::no(Reason::UnexpectedAnswer, format!("a call through the Service was answered with status {status}"))
 }
 
 fn verified(findings: &Findings) -> Verdict {

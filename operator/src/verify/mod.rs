@@ -2,13 +2,14 @@
 //! (but for `--probe-via=port-forward`), and outside of the reconcile: a server that answers slowly delays only itself.
 //!
 //! ```text
-//! reconcile ── target ──▶ task of that server: ask every pod /server, then the Service tools/list without a token
+//! reconcile ── target ──▶ task of that server: ask every pod /server, then the Service without a token
 //! reconcile ◀─ findings ── woken when they change; judged together with what Kubernetes says
 //! ```
 
 mod ask;
 mod findings;
 mod judge;
+mod question;
 mod target;
 
 use std::collections::HashMap;
@@ -27,6 +28,7 @@ pub use findings::{Anonymous, Findings, PodAnswer, Trouble};
 pub use judge::{Judgement, judge};
 pub use target::Target;
 
+use self::question::Question;
 use crate::cache::Key;
 use crate::metrics::Metrics;
 use crate::queue::Queue;
@@ -147,7 +149,7 @@ impl Asker {
             misses: 0,
         };
         if target.ready_pods().next().is_some() && found.is_reloaded() {
-            found.anonymous = Some(self.via.anonymous(target).await);
+            found.anonymous = Some(self.via.anonymous(target, &Question::of(found.report())).await);
         }
         if !found.is_complete() {
             found.misses = misses.saturating_add(1).min(judge::PATIENCE);
