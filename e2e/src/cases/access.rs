@@ -17,7 +17,7 @@ pub async fn an_official_client_finds_its_way_from_the_url_alone(context: &Conte
     sdk::install().await?;
     let spec = format!("backend: {{builtin: {{}}}}\n{}", context.exposed_with_auth("user, read"));
     context.serve("open", &spec)?;
-    context.ready("open").await?;
+    context.served("open").await?;
 
     let url = context.url();
     // Two hosts, two authorities: the client trusts both.
@@ -56,7 +56,7 @@ fn event<'a>(events: &'a [Value], name: &str) -> Result<&'a Value> {
 pub async fn wrong_callers_are_refused_with_401_and_403(context: &Context) -> Result<Done> {
     let spec = format!("backend: {{builtin: {{}}}}\n{}", context.exposed_with_auth("user, read"));
     context.serve("guarded", &spec)?;
-    context.ready("guarded").await?;
+    context.served("guarded").await?;
 
     let anonymous = context.caller().list().await?.expect(StatusCode::UNAUTHORIZED)?;
     let challenge = anonymous.header("www-authenticate").to_owned();
@@ -91,7 +91,7 @@ pub async fn wrong_callers_are_refused_with_401_and_403(context: &Context) -> Re
 pub async fn a_changed_scope_is_enforced_before_verified_returns(context: &Context) -> Result<Done> {
     let spec = format!("replicas: 2\nbackend: {{builtin: {{}}}}\n{}", context.exposed_with_auth("user"));
     context.serve("guarded", &spec)?;
-    context.ready("guarded").await?;
+    context.served("guarded").await?;
     let caller = context.caller_with("user").await?;
     caller.list().await?.expect(StatusCode::OK)?;
     let pods = context.pod_uids("guarded").await?;

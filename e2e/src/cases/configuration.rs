@@ -9,7 +9,7 @@ use super::{Context, Done};
 
 pub async fn a_bad_image_leaves_the_running_pods_alone(context: &Context) -> Result<Done> {
     context.serve("steady", &format!("backend: {{builtin: {{}}}}\n{}", context.exposed_with_auth("user")))?;
-    context.ready("steady").await?;
+    context.served("steady").await?;
     let pods = context.pod_uids("steady").await?;
     let caller = context.caller_with("user").await?;
 
@@ -26,7 +26,7 @@ pub async fn a_bad_image_leaves_the_running_pods_alone(context: &Context) -> Res
     caller.list().await?.expect(StatusCode::OK)?;
 
     context.patch("steady", &json!({"spec": {"runtime": {"image": null, "imagePullPolicy": null}}}))?;
-    context.ready("steady").await?;
+    context.served("steady").await?;
     ensure!(context.pod_uids("steady").await? == pods, "the way back needed new pods");
     Ok(Done::Passed)
 }
@@ -34,7 +34,7 @@ pub async fn a_bad_image_leaves_the_running_pods_alone(context: &Context) -> Res
 /// While the server is suspended nobody repairs the file: what refuses it is the runtime itself.
 pub async fn a_broken_live_file_is_refused_by_running_pods(context: &Context) -> Result<Done> {
     context.serve("steady", &format!("backend: {{builtin: {{}}}}\n{}", context.exposed_with_auth("user")))?;
-    context.ready("steady").await?;
+    context.served("steady").await?;
     let caller = context.caller_with("user").await?;
     let good = report(context).await?;
     ensure!(good["live"]["error"].is_null(), "{good}");
@@ -66,7 +66,7 @@ pub async fn a_broken_live_file_is_refused_by_running_pods(context: &Context) ->
             Ok(report(context).await?["live"]["error"].is_null().then_some(()))
         })
         .await?;
-    context.ready("steady").await?;
+    context.served("steady").await?;
     Ok(Done::Passed)
 }
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ::http::StatusCode;
 use anyhow::{Context as _, Result, bail};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -72,9 +73,10 @@ impl Context {
         Ok(Self { stage, client, namespace, host, authority: authority.file, endpoint })
     }
 
-    /// Deletes the namespace, without waiting for it.
-    pub fn clean_up(&self) -> Result<()> {
-        let arguments = ["delete", "namespace", &self.namespace, "--wait=false"];
+    /// Deletes the namespace, and waits for it on demand.
+    pub fn clean_up(&self, wait: bool) -> Result<()> {
+        let wait = format!("--wait={wait}");
+        let arguments = ["delete", "namespace", &self.namespace, &wait, "--timeout=120s"];
         block_in_place(|| self.stage.cluster.kubectl(&arguments)).map(drop)
     }
 
@@ -174,6 +176,16 @@ impl Context {
     /// Waits until the server is Ready for its newest generation.
     pub async fn ready(&self, name: &str) -> Result<McpServer> {
         self.condition(name, "Ready", |condition| condition.status == "True").await
+    }
+
+    /// Waits until the server is Ready and the ingress controller, which learns of pods in its own time, serves it.
+    pub async fn served(&self, name: &str) -> Result<McpServer> {
+        let server = self.ready(name).await?;
+        self.eventually("the ingress serves it", async || {
+            Ok((self.endpoint.get("/health").await?.status == StatusCode::OK).then_some(()))
+        })
+        .await?;
+        Ok(server)
     }
 
     /// Waits until a condition that speaks of the newest generation is as wanted.

@@ -13,7 +13,7 @@ pub async fn health_follows_redis_and_readiness_does_not(context: &Context) -> R
     context.redis()?;
     let spec = format!("backend: {{builtin: {{}}}}\n{REDIS}{}", context.exposed_to_everybody());
     context.serve("patient", &spec)?;
-    context.ready("patient").await?;
+    context.served("patient").await?;
     let before = health(context, StatusCode::OK).await?;
     ensure!(before["status"] == "healthy" && before["checks"]["redis"] == "ok", "{before}");
 

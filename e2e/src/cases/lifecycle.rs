@@ -22,7 +22,7 @@ use crate::client::mcp::read_to_result;
 pub async fn the_runtime_stops_after_its_clients_and_before_its_backend(context: &Context) -> Result<Done> {
     let spec = format!("{}{}", everything(context.stage.everything().await?), context.exposed_to_everybody());
     context.serve("orderly", &spec)?;
-    context.ready("orderly").await?;
+    context.served("orderly").await?;
     let pods = context.pods("orderly").await?;
     let name = pods[0].name_any();
 

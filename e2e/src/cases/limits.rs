@@ -16,7 +16,7 @@ async fn serve(context: &Context, trusted: &str) -> Result<()> {
         context.host
     );
     context.serve("limited", &spec)?;
-    context.ready("limited").await.map(drop)
+    context.served("limited").await.map(drop)
 }
 
 /// Calls until it is refused; how often it was served.

@@ -27,8 +27,11 @@ pub async fn the_operator_runs_outside_of_the_cluster(context: &Context) -> Resu
             .kill_on_drop(true)
             .spawn()
             .context("start mcp-operator")?;
-        context.serve("remote", &format!("backend: {{builtin: {{}}}}\n{}", context.exposed_with_auth("user")))?;
-        context.ready("remote").await.context("see target/e2e/operator-outside.log")?;
+        // An operator for single namespaces may not read the cluster's IngressClasses.
+        let exposed =
+            context.exposed_with_auth("user").replace("className: nginx", "className: nginx, profile: ingress-nginx");
+        context.serve("remote", &format!("backend: {{builtin: {{}}}}\n{exposed}"))?;
+        context.served("remote").await.context("see target/e2e/operator-outside.log")?;
         context.caller_with("user").await?.list().await?.expect(StatusCode::OK)?;
         Ok(Done::Passed)
     };

@@ -54,10 +54,24 @@ async fn run(stage: &Arc<Stage>, only: &str, parallel: usize) -> Vec<Outcome> {
     let shared = ALL.iter().filter(|case| !case.alone).filter(wanted);
     let mut outcomes: Vec<_> =
         stream::iter(shared).map(|case| run_one(stage, case)).buffer_unordered(parallel).collect().await;
+    // These look at all that the operator does: no namespace of the others may still be going away.
+    if let Err(error) = block_in_place(|| until_namespaces_are_gone(stage)) {
+        println!("  {error:#}");
+    }
     for case in ALL.iter().filter(|case| case.alone).filter(wanted) {
         outcomes.push(run_one(stage, case).await);
     }
     outcomes
+}
+
+fn until_namespaces_are_gone(stage: &Stage) -> Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(120);
+    let phases = ["get", "namespaces", "-o", "jsonpath={.items[*].status.phase}"];
+    while stage.cluster.kubectl(&phases)?.contains("Terminating") {
+        ensure!(Instant::now() < deadline, "namespaces of earlier cases do not go away");
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    Ok(())
 }
 
 async fn run_one(stage: &Arc<Stage>, case: &'static Case) -> Outcome {
@@ -69,7 +83,7 @@ async fn run_one(stage: &Arc<Stage>, case: &'static Case) -> Outcome {
     match &result {
         Ok(Done::Passed) => println!("  passed   {:<22} {seconds:>6.1} s", case.name),
         Ok(Done::Skipped(why)) => println!("  skipped  {:<22} {why}", case.name),
-        Err(error) => println!("  FAILED   {:<22} {seconds:>6.1} s\n{error:?}", case.name),
+        Err(error) => println!("  FAILED   {:<22} {seconds:>6.1} s\n{error:#}", case.name),
     }
     Outcome { name: case.name, result }
 }
@@ -85,13 +99,13 @@ async fn attempt(stage: &Arc<Stage>, case: &Case) -> Result<Done> {
     let result = timeout(LONGEST, (case.run)(&context)).await;
     match result.unwrap_or_else(|_| Err(anyhow!("it did not end within {LONGEST:?}"))) {
         // The namespace of a failed case stays for whoever looks into it.
-        Err(error) => Err(with_circumstances(&context, error)),
-        Ok(done) => context.clean_up().map(|()| done),
+        Err(error) => Err(with_circumstances(&context, &error)),
+        Ok(done) => context.clean_up(case.alone).map(|()| done),
     }
 }
 
 /// The error, and what the cluster knows.
-fn with_circumstances(context: &Context, error: Error) -> Error {
+fn with_circumstances(context: &Context, error: &Error) -> Error {
     let shown = block_in_place(|| circumstances::of_namespace(&context.stage.cluster, &context.namespace));
-    error.context(format!("namespace {} is kept{shown}", context.namespace))
+    anyhow!("    {error:#}\nnamespace {} is kept{shown}", context.namespace)
 }

@@ -16,7 +16,7 @@ pub async fn a_session_survives_the_loss_of_its_pods(context: &Context) -> Resul
     context.redis()?;
     let spec = format!("replicas: 2\nbackend: {{builtin: {{}}}}\n{REDIS}{}", context.exposed_with_auth("user"));
     context.serve("kept", &spec)?;
-    context.ready("kept").await?;
+    context.served("kept").await?;
 
     let caller = context.caller_with("user").await?;
     let session = caller.initialize().await?;

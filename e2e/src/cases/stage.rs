@@ -15,9 +15,9 @@ use crate::product::images::{self, Images};
 use crate::product::{build, certificates, fixtures, install, repository};
 
 /// The host name of the authorization server.
-pub const ISSUER_HOST: &str = "auth.mcp.test";
+pub const ISSUER_HOST: &str = "issuer.mcp.test";
 /// Its issuer identifier.
-pub const ISSUER: &str = "https://auth.mcp.test";
+pub const ISSUER: &str = "https://issuer.mcp.test";
 /// Its namespace.
 const ISSUER_NAMESPACE: &str = "e2e-issuer";
 

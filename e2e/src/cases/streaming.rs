@@ -11,7 +11,7 @@ use crate::client::mcp::{Caller, read_to_result, result_of};
 
 async fn serve(context: &Context) -> Result<()> {
     context.serve("streams", &format!("backend: {{builtin: {{}}}}\n{}", context.exposed_to_everybody()))?;
-    context.ready("streams").await.map(drop)
+    context.served("streams").await.map(drop)
 }
 
 pub async fn events_arrive_while_the_call_runs(context: &Context) -> Result<Done> {
