@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! Gate    admits, finds, ends          ── Owner (whose), Table (here, in memory), Records (in redis, for every replica)
-//! Manager the built-in server's side   ── rmcp's session workers under our ids
+//! Manager the built-in server's side   ── Local (rmcp's session worker under our id), Visit (one request through rmcp)
 //! ```
 //!
 //! While redis is away a replica goes on serving the sessions that it holds, and answers 503 where it would have to ask:
@@ -11,16 +11,20 @@
 
 mod capacity;
 mod gate;
+mod local;
 mod manager;
 mod owner;
 mod records;
 mod table;
+mod visit;
 
 pub(crate) use gate::{Found, Gate, Refusal};
-pub(crate) use manager::{Local, Manager, Restored, Visit};
+pub(crate) use local::Local;
+pub(crate) use manager::{Manager, Restored};
 pub(crate) use owner::Owner;
 pub(crate) use records::Record;
 pub(crate) use table::{Content, Entry};
+pub(crate) use visit::Visit;
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
