@@ -213,3 +213,15 @@ fn another_uid_is_another_selector() {
     second.metadata.uid = Some("00000000-0000-0000-0000-000000000000".to_owned());
     assert_ne!(Identity::of(&first).unwrap().selector(), Identity::of(&second).unwrap().selector());
 }
+
+/// Traefik sends requests to a terminating pod until the kubelet has seen its readiness probe fail.
+#[test]
+fn the_listener_stays_open_until_the_loss_of_readiness_is_known() {
+    let grace = |server: &Fixture| boot(server).drain.grace_seconds;
+    assert_eq!(grace(&server("demo")), 5 * 3 + 5);
+    let quick = server("demo").with(|spec| {
+        spec.runtime.probes.readiness.period_seconds = 1;
+        spec.runtime.probes.readiness.failure_threshold = 2;
+    });
+    assert_eq!(grace(&quick), 2 + 5);
+}

@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use k8s_openapi::api::core::v1::ConfigMap;
-use mcp_crds::{LogFormat, McpServerSpec};
+use mcp_crds::{LogFormat, McpServerSpec, Probe};
 use mcp_server_config::{
     Builtin, Config, Container, Drain, FORMAT_VERSION, Keys, Logging, Metrics, Redis, Server, SessionStore, Sessions,
     Transport,
@@ -20,9 +20,8 @@ use super::identity::{BOOT, CONFIG};
 use super::yaml::{self, number};
 use super::{Identity, Invalid, mounts};
 
-/// Seconds between the loss of readiness and the closing of the listener: what kube-proxy and ingress controllers need
-/// to stop sending new connections.
-pub const DRAIN_GRACE_SECONDS: i32 = 5;
+/// Seconds that kube-proxy and ingress controllers need to notice that an endpoint has gone.
+const PROPAGATION_SECONDS: i32 = 5;
 
 /// Hexadecimal digits of the hash in the name.
 const HASH_DIGITS: usize = 10;
@@ -68,7 +67,7 @@ fn config(id: &Identity, spec: &McpServerSpec) -> Result<Config, Invalid> {
         },
         logging: logging(spec),
         drain: Drain {
-            grace_seconds: number("spec.disruption", DRAIN_GRACE_SECONDS)?,
+            grace_seconds: number("spec.runtime.probes.readiness", drain_grace_seconds(spec))?,
             timeout_seconds: number("spec.disruption.drainSeconds", spec.disruption.drain_seconds)?,
         },
         keys: Some(Keys { dir: PathBuf::from(mounts::KEYS_DIR) }),
@@ -78,6 +77,16 @@ fn config(id: &Identity, spec: &McpServerSpec) -> Result<Config, Invalid> {
         rate_limits: None,
         cors: None,
     })
+}
+
+/// Seconds between SIGTERM and the closing of the listener. Some controllers (Traefik) send requests to a terminating
+/// pod for as long as its endpoint is `serving`, which ends only when the kubelet has seen the readiness probe fail; who
+/// closed earlier would let them connect to an address that is gone, and wait for the answer of nobody.
+#[must_use]
+pub fn drain_grace_seconds(spec: &McpServerSpec) -> i32 {
+    let Probe { period_seconds, failure_threshold, initial_delay_seconds: _, timeout_seconds: _ } =
+        spec.runtime.probes.readiness;
+    period_seconds.saturating_mul(failure_threshold).saturating_add(PROPAGATION_SECONDS)
 }
 
 fn backend(spec: &McpServerSpec) -> Result<mcp_server_config::Backend, Invalid> {

@@ -107,7 +107,7 @@ fn pod(id: &Identity, spec: &McpServerSpec, settings: &Settings, boot_config: &s
 
 /// From SIGTERM to SIGKILL: longer than everything the runtime does in between, so that it is never killed.
 fn termination_grace_seconds(spec: &McpServerSpec) -> i64 {
-    i64::from(boot_config::DRAIN_GRACE_SECONDS)
+    i64::from(boot_config::drain_grace_seconds(spec))
         + i64::from(spec.disruption.drain_seconds)
         + i64::from(EXIT_MARGIN_SECONDS)
 }
