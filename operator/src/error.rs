@@ -108,6 +108,7 @@ impl Error {
             Self::Conflict { .. } => Reason::Conflict,
             Self::Terminating { .. } => Reason::Terminating,
             Self::Contested { .. } => Reason::FieldContested,
+            Self::Api { source, .. } | Self::Status(source) if is_namespace_ending(source) => Reason::Terminating,
             Self::Api { source, .. } | Self::Status(source) => match code(source) {
                 Some(403) => Reason::Forbidden,
                 Some(400 | 422) => Reason::Rejected,
@@ -134,6 +135,8 @@ impl Error {
             // A stranger's object has none of our labels: no watch tells when it goes.
             Self::Conflict { .. } => Retry::After(Duration::from_secs(30)),
             Self::Contested { .. } => Retry::After(Duration::from_secs(60)),
+            // The server itself goes next.
+            Self::Api { source, .. } if is_namespace_ending(source) => Retry::After(Duration::from_secs(60)),
             Self::Terminating { .. }
             | Self::Api { .. }
             | Self::Status(_)
@@ -163,6 +166,14 @@ pub fn code(error: &kube::Error) -> Option<u16> {
         kube::Error::Api(status) => Some(status.code),
         _ => None,
     }
+}
+
+/// Whether the API server refuses because the namespace is being deleted.
+#[must_use]
+pub fn is_namespace_ending(error: &kube::Error) -> bool {
+    let kube::Error::Api(status) = error else { return false };
+    let causes = status.details.as_ref().map(|details| details.causes.as_slice()).unwrap_or_default();
+    causes.iter().any(|cause| cause.reason == "NamespaceTerminating")
 }
 
 fn answer(error: &kube::Error) -> String {

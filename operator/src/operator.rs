@@ -87,7 +87,8 @@ pub async fn run(options: Run, stop: CancellationToken) -> anyhow::Result<End> {
             Reporter { controller: MANAGER.to_owned(), instance: Some(identity()) },
         ),
         metrics: Arc::clone(&metrics),
-        scope: Scope { namespaces: options.namespaces.clone() },
+        // A flag without a value means none, not the namespace without a name.
+        scope: Scope { namespaces: options.namespaces.iter().filter(|name| !name.is_empty()).cloned().collect() },
         deadline: options.reconcile_deadline_seconds,
         settings: settings(&options, namespace),
         client,

@@ -62,6 +62,11 @@ pub async fn reconcile(handle: Arc<Handle>, ctx: Arc<Context>) -> Result<Action,
         Outcome::Failed(error) => Err(error),
         Outcome::Programmed | Outcome::Suspended { .. } => reported,
     };
+    if ctx.cache.servers.get(&key).is_none() {
+        // It went meanwhile: what was just remembered of it would stay for ever.
+        ctx.forget(&key);
+        return Ok(Action::await_change());
+    }
     ctx.metrics.reconciled(result.as_ref().err().map(Error::reason), started.elapsed());
     result?;
     ctx.memory.with(&key, crate::memory::Remembered::succeeded);
@@ -149,15 +154,18 @@ pub fn error_policy(handle: Arc<Handle>, error: &Error, ctx: Arc<Context>) -> Ac
     let metadata = &handle.metadata;
     let key = Key::new(metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default());
     let reason = error.reason();
+    if ctx.cache.servers.get(&key).is_none() {
+        return Action::await_change();
+    }
     match error.retry() {
         Retry::After(pause) => {
-            debug!(server = %key, reason = reason.as_str(), message = error.message(), "waits");
+            debug!(server = %key, reason = reason.as_str(), error = error.message(), "waits");
             Action::requeue(pause)
         }
         Retry::Backoff => {
             let pause = ctx.memory.with(&key, crate::memory::Remembered::failed);
             let (seconds, reason) = (pause.as_secs(), reason.as_str());
-            warn!(server = %key, reason, message = error.message(), seconds, "failed, trying again");
+            warn!(server = %key, reason, error = error.message(), seconds, "failed, trying again");
             Action::requeue(pause)
         }
     }

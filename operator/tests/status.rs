@@ -59,6 +59,7 @@ impl History {
         self.deployment(status)
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "JSON literals read better by value")]
     fn deployment(&mut self, status: Value) -> &mut Self {
         let deployment: Deployment = serde_json::from_value(json!({
             "metadata": {"name": "demo", "namespace": NAMESPACE, "uid": "d", "generation": 1}, "status": status
@@ -197,6 +198,24 @@ fn a_restarted_operator_repeats_what_it_knew() {
     history.server.metadata.generation = Some(2);
     history.programmed();
     assert_eq!(history.is("Verified"), ("Unknown", "NotAsked"), "of another generation it knows nothing");
+}
+
+#[test]
+fn a_restarted_operator_repeats_bad_news_too() {
+    let mut leaky = History::of(server("demo"));
+    leaky.rollout(1, 1, 1).answers(true, Ok(report()), Some(Anonymous::Other(400))).programmed();
+    assert_eq!(leaky.is("Verified"), ("False", "UnexpectedAnswer"));
+    let mut down = History::of(server("demo"));
+    let mut failing = report();
+    failing.backend.state = BackendState::Failed;
+    down.rollout(1, 1, 0).answers(false, Ok(failing), None).programmed();
+    assert_eq!((down.is("Available").1, down.is("Verified").1), ("HandshakeFailed", "HandshakeFailed"));
+    for history in [&mut leaky, &mut down] {
+        let before = history.said.clone();
+        history.seen.findings = None;
+        history.programmed();
+        assert_eq!(history.said, before);
+    }
 }
 
 #[test]

@@ -91,6 +91,18 @@ impl Verdict {
         Self { truth: Truth::Unknown, reason, message: message.into() }
     }
 
+    /// What a condition says, if this release knows its reason.
+    #[must_use]
+    pub fn of(condition: &Condition) -> Option<Self> {
+        let reason = Reason::ALL.iter().copied().find(|reason| reason.as_str() == condition.reason)?;
+        let truth = match condition.status.as_str() {
+            "True" => Truth::True,
+            "False" => Truth::False,
+            _ => Truth::Unknown,
+        };
+        Some(Self { truth, reason, message: condition.message.clone() })
+    }
+
     /// Whether it holds.
     #[must_use]
     pub fn holds(&self) -> bool {

@@ -139,6 +139,7 @@ fn verdicts(server: &McpServer, outcome: &Outcome, seen: &Observed, earlier: &Mc
         .is_some_and(|condition| condition.status == "True" && condition.reason != Reason::ScaledToZero.as_str());
     let deployment = seen.deployment.as_deref();
     let available = available::verdict(deployment, wanted, failure, seen.findings.as_ref(), held);
+    let available = told_by_pods(available, server, seen, &earlier.conditions);
     let stage = available::stage(deployment, wanted, failure);
     let route = Route {
         ingress: seen.ingress.as_deref(),
@@ -152,6 +153,18 @@ fn verdicts(server: &McpServer, outcome: &Outcome, seen: &Observed, earlier: &Mc
         programmed,
         available,
     }
+}
+
+/// Why pods are not ready may be known from the pods only, which a restarted operator has not asked yet.
+fn told_by_pods(verdict: Verdict, server: &McpServer, seen: &Observed, earlier: &[Condition]) -> Verdict {
+    if verdict.reason != Reason::Starting || seen.findings.is_some() {
+        return verdict;
+    }
+    let before = find(earlier, Type::Available)
+        .filter(|condition| condition.observed_generation == server.metadata.generation)
+        .and_then(Verdict::of)
+        .filter(|before| matches!(before.reason, Reason::IssuerUnreachable | Reason::HandshakeFailed));
+    before.unwrap_or(verdict)
 }
 
 fn written(server: &McpServer, outcome: &Outcome) -> (Verdict, Verdict) {
@@ -218,17 +231,12 @@ impl Verdict {
     }
 }
 
-/// What was true before, unless it speaks of another configuration: a restarted operator has asked nobody yet, and must
+/// What was said before, unless it speaks of another configuration: a restarted operator has asked nobody yet, and must
 /// not say that it knows nothing.
 fn keep(earlier: &[Condition], server: &McpServer, asked: bool, otherwise: Verdict) -> Verdict {
-    let before = find(earlier, Type::Verified).filter(|condition| {
-        condition.status == "True" && (asked || condition.observed_generation == server.metadata.generation)
-    });
-    let reason = |condition: &Condition| Reason::ALL.iter().copied().find(|reason| reason.as_str() == condition.reason);
-    match before.and_then(|condition| Some((reason(condition)?, condition.message.clone()))) {
-        Some((reason, message)) => Verdict::yes(reason, message),
-        None => otherwise,
-    }
+    let before = find(earlier, Type::Verified)
+        .filter(|condition| asked || condition.observed_generation == server.metadata.generation);
+    before.and_then(Verdict::of).unwrap_or(otherwise)
 }
 
 fn ready(verdicts: &Verdicts, address: &str) -> Verdict {

@@ -54,7 +54,7 @@ reasons! {
     Suspended: "Programmed=True, False", "`spec.suspend` is set: the objects stay as they are. False while they differ from the spec.", "Set `spec.suspend: false`.";
     NotAccepted: "Programmed=Unknown, Verified=Unknown", "Waits until the spec is accepted.", "See Accepted.";
     Conflict: "Programmed=False", "An object with the name of one of ours belongs to somebody else. It is not touched.", "Delete or rename it, or rename the McpServer.";
-    Terminating: "Programmed=False", "Objects of an earlier server with this name are still being deleted.", "Wait; look for finalizers if it lasts.";
+    Terminating: "Programmed=False", "The namespace, or objects of an earlier server with this name, are still being deleted.", "Wait; look for finalizers if it lasts.";
     FieldContested: "Programmed=False", "Something else keeps changing a field that the operator sets.", "The message names the field: stop the other writer.";
     Forbidden: "Programmed=False", "The API server forbids the operator to write an object: a role or a quota.", "The message has the API server's words.";
     Rejected: "Programmed=False", "The API server refuses an object as invalid.", "The message has the API server's words.";

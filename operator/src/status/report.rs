@@ -65,6 +65,9 @@ pub async fn report(
     }
     for event in events::of(&earlier.conditions, &status.conditions) {
         if let Err(error) = ctx.recorder.publish(&event, &events::regarding(server)).await {
+            if error::is_namespace_ending(&error) {
+                break;
+            }
             // An event is a courtesy: its loss must not fail the reconcile.
             warn!(error = &error as &dyn std::error::Error, "event not written");
         }

@@ -23,7 +23,10 @@ pub enum Judgement {
 #[must_use]
 pub fn judge(target: &Target, findings: Option<&Findings>) -> Judgement {
     if target.ready_pods().next().is_none() {
-        return Judgement::Say(nobody_serves(findings));
+        let verdict = nobody_serves(findings);
+        // The pods of a server that is down tell why, once they are asked.
+        let unasked = findings.is_none() && !target.pods.is_empty();
+        return if unasked { Judgement::Keep(verdict) } else { Judgement::Say(verdict) };
     }
     let Some(findings) = findings else { return not_asked() };
     let mut unasked = false;
