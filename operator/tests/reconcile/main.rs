@@ -291,3 +291,18 @@ async fn an_object_that_cannot_be_read_is_told_so_and_disturbs_nobody() {
     world.reconcile().await.unwrap_err();
     assert_eq!(world.condition("Accepted").1, "InvalidSpec");
 }
+
+#[tokio::test]
+async fn a_server_that_goes_in_the_middle_is_forgotten() {
+    let world = World::with(server("demo"));
+    let cache = Arc::clone(&world.ctx.cache);
+    world.api.fail(move |_, path| {
+        if path.contains("/services/") {
+            cache.servers.remove(&Key::new(NAMESPACE, "demo"));
+        }
+        None
+    });
+    world.reconcile().await.unwrap();
+    let metrics = String::from_utf8(world.ctx.metrics.text().unwrap()).unwrap();
+    assert!(!metrics.contains("demo"), "{metrics}");
+}
