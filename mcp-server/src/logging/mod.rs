@@ -1,7 +1,8 @@
 //! Log lines: one JSON object a line, or text for people; to the console, to files, or both. The level changes at run
 //! time. What a line holds is in [`record`].
 //!
-//! Other crates' lines below INFO are never written: HTTP libraries log headers there, and headers hold tokens.
+//! Other crates' lines below INFO are never written: HTTP libraries log headers there, and headers hold tokens. rmcp's are
+//! not written at all: at every level it logs whole messages and the names of sessions.
 
 mod record;
 mod sink;
@@ -66,5 +67,25 @@ fn targets(level: LogLevel) -> Targets {
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Trace => LevelFilter::TRACE,
     };
-    Targets::new().with_default(ours.min(LevelFilter::INFO)).with_target("mcp_server", ours)
+    Targets::new()
+        .with_default(ours.min(LevelFilter::INFO))
+        .with_target("mcp_server", ours)
+        .with_target("rmcp", LevelFilter::OFF)
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+
+    use super::*;
+
+    #[test]
+    fn no_level_lets_libraries_log_messages_headers_or_sessions() {
+        for level in [LogLevel::Info, LogLevel::Debug, LogLevel::Trace] {
+            let targets = targets(level);
+            assert!(!targets.would_enable("rmcp::transport::streamable_http_server::session::local", &Level::ERROR));
+            assert!(!targets.would_enable("hyper::proto::h1", &Level::DEBUG));
+            assert!(targets.would_enable("mcp_server::mcp::calls", &Level::INFO));
+        }
+    }
 }

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 pub(crate) mod code {
     pub(crate) const PARSE_ERROR: i32 = -32700;
     pub(crate) const INVALID_REQUEST: i32 = -32600;
+    pub(crate) const METHOD_NOT_FOUND: i32 = -32601;
     pub(crate) const INVALID_PARAMS: i32 = -32602;
     pub(crate) const INTERNAL_ERROR: i32 = -32603;
     pub(crate) const UNSUPPORTED_PROTOCOL_VERSION: i32 = -32022;

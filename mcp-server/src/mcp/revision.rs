@@ -26,13 +26,47 @@ impl Era {
     /// Revisions are dates, so they compare as text. Without any sign it is the older era, as the protocol wants it.
     pub(crate) fn of(envelope: Option<&Envelope>, headers: &HeaderMap) -> Self {
         let method = envelope.map_or("", Envelope::method);
-        match method {
-            "initialize" => return Self::Sessions,
-            "server/discover" | "subscriptions/listen" => return Self::Stateless,
-            _ => {}
-        }
         let in_body = envelope.and_then(|envelope| envelope.meta_version.as_deref());
-        let named = in_body.or_else(|| headers.get(HEADER)?.to_str().ok());
+        let named = match method {
+            "server/discover" | "subscriptions/listen" => return Self::Stateless,
+            // It offers the newest revision that the client knows: the header does not yet say anything.
+            "initialize" => in_body,
+            _ => in_body.or_else(|| headers.get(HEADER)?.to_str().ok()),
+        };
         if named.is_some_and(|revision| revision >= STATELESS) { Self::Stateless } else { Self::Sessions }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http::HeaderValue;
+
+    use super::*;
+    use crate::mcp::envelope::Kind;
+
+    fn era(method: &str, in_body: Option<&str>, header: Option<&'static str>) -> Era {
+        let envelope = Envelope {
+            bytes: Bytes::new(),
+            kind: Kind::Request,
+            id: None,
+            method: Some(method.to_owned()),
+            name: None,
+            meta_version: in_body.map(str::to_owned),
+        };
+        let header = header.map(|value| (http::HeaderName::from_static(HEADER), HeaderValue::from_static(value)));
+        Era::of(Some(&envelope), &HeaderMap::from_iter(header))
+    }
+
+    #[test]
+    fn the_body_decides_then_the_header_then_age() {
+        assert_eq!(era("tools/list", None, None), Era::Sessions);
+        assert_eq!(era("tools/list", None, Some("2025-11-25")), Era::Sessions);
+        assert_eq!(era("tools/list", None, Some("2026-07-28")), Era::Stateless);
+        assert_eq!(era("tools/list", Some("2025-11-25"), Some("2026-07-28")), Era::Sessions);
+        assert_eq!(era("tools/list", Some("2099-01-01"), None), Era::Stateless);
+        assert_eq!(era("server/discover", None, None), Era::Stateless);
+        assert_eq!(era("initialize", None, Some("2026-07-28")), Era::Sessions);
+        assert_eq!(era("initialize", Some("2026-07-28"), None), Era::Stateless);
     }
 }

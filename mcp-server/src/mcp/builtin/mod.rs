@@ -101,9 +101,15 @@ impl Builtin {
         if request.method() != Method::POST {
             return super::method_not_allowed("POST");
         }
-        if envelope.is_some_and(|envelope| envelope.method() == "subscriptions/listen") && self.draining.is_cancelled()
-        {
-            return Refusal::Draining.response(id);
+        match envelope.map_or("", Envelope::method) {
+            // rmcp would begin a session.
+            "initialize" => {
+                return Failure::new(StatusCode::NOT_FOUND, code::METHOD_NOT_FOUND, "Method not found.")
+                    .of(id)
+                    .response();
+            }
+            "subscriptions/listen" if self.draining.is_cancelled() => return Refusal::Draining.response(id),
+            _ => {}
         }
         // This era has no sessions. The header must not lead into one past its owner's check.
         request.headers_mut().remove(session::HEADER);
@@ -225,7 +231,10 @@ where
         status if status.is_client_error() => {
             (status, code::INVALID_REQUEST, "The request does not fit its protocol revision.")
         }
-        status => (status, code::INTERNAL_ERROR, "Internal error."),
+        status => {
+            tracing::error!(status = status.as_u16(), "the protocol library failed");
+            (status, code::INTERNAL_ERROR, "Internal error.")
+        }
     };
     Failure::new(status, code, message).of(id).response()
 }

@@ -130,7 +130,7 @@ impl ServerHandler for Server {
         request: CustomRequest,
         _context: RequestContext<RoleServer>,
     ) -> Result<CustomResult, ErrorData> {
-        if matches!(request.method.as_str(), "tools/call" | "subscriptions/listen" | "initialize") {
+        if matches!(request.method.as_str(), "tools/call" | "subscriptions/listen") {
             return Err(ErrorData::invalid_params("The parameters do not fit the method.", None));
         }
         Err(ErrorData::new(ErrorCode::METHOD_NOT_FOUND, "Method not found.", None))

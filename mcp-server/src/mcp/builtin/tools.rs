@@ -10,6 +10,7 @@ use rmcp::service::RequestContext;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::auth::Caller;
 
@@ -119,11 +120,22 @@ fn define<Input: JsonSchema + 'static, Output: JsonSchema + 'static>(
     title: &str,
     description: &'static str,
 ) -> Tool {
-    Tool::new(name, description, JsonObject::default())
+    let mut tool = Tool::new(name, description, JsonObject::default())
         .with_title(title)
         .with_input_schema::<Input>()
         .with_output_schema::<Output>()
-        .with_annotations(ToolAnnotations::new().read_only(true).idempotent(true).open_world(false))
+        .with_annotations(ToolAnnotations::new().read_only(true).idempotent(true).open_world(false));
+    without_formats(Arc::make_mut(&mut tool.input_schema));
+    tool.output_schema.as_mut().map(Arc::make_mut).into_iter().for_each(without_formats);
+    tool
+}
+
+/// schemars names Rust's types of numbers as formats, which validators of clients complain about.
+fn without_formats(schema: &mut JsonObject) {
+    let properties = schema.get_mut("properties").and_then(Value::as_object_mut);
+    for property in properties.into_iter().flat_map(JsonObject::values_mut).filter_map(Value::as_object_mut) {
+        property.remove("format");
+    }
 }
 
 /// Runs a tool; `None` where there is none of that name.

@@ -19,6 +19,8 @@ use crate::state::Redis;
 /// A session ends after a day, however busy it is.
 const MAX_AGE: u64 = 24 * 60 * 60;
 const RETRY_AFTER: Duration = Duration::from_secs(2);
+/// How long a request of a session that is held here waits for redis. Redis may still have its say afterwards.
+const TOUCH_PATIENCE: Duration = Duration::from_millis(100);
 /// Sessions whose ids fall together wait for each other; only while one of them is taken over.
 const TURNS: usize = 64;
 
@@ -88,7 +90,7 @@ impl<T: Content> Gate<T> {
     }
 
     /// Finds the caller's session of that name.
-    pub(crate) async fn find(&self, id: Option<&str>, owner: &Owner) -> Result<Found<T>, Refusal> {
+    pub(crate) async fn find(self: &Arc<Self>, id: Option<&str>, owner: &Owner) -> Result<Found<T>, Refusal> {
         let id = id.ok_or(Refusal::Missing)?;
         if !is_id(id) {
             return Err(Refusal::NotFound);
@@ -101,7 +103,7 @@ impl<T: Content> Gate<T> {
             return Err(Refusal::NotFound);
         }
         entry.used(now);
-        self.touch(&entry, now).await?;
+        self.touch_in_passing(&entry, now).await?;
         Ok(Found::Here(entry))
     }
 
@@ -110,6 +112,22 @@ impl<T: Content> Gate<T> {
         let record = records.read(id, now).await.map_err(|_| Refusal::Unavailable)?;
         let record = record.filter(|record| record.owner == *owner).ok_or(Refusal::NotFound)?;
         if self.table.has_room(now) { Ok(record) } else { Err(Refusal::Full) }
+    }
+
+    /// [`Gate::touch`] for a request, which a slow redis must not hold up: it goes on in the background.
+    async fn touch_in_passing(self: &Arc<Self>, entry: &Arc<Entry<T>>, now: u64) -> Result<(), Refusal> {
+        if self.records.is_none() {
+            return Ok(());
+        }
+        let (gate, entry) = (Arc::clone(self), Arc::clone(entry));
+        let mut touching = Box::pin(async move { gate.touch(&entry, now).await });
+        match tokio::time::timeout(TOUCH_PATIENCE, &mut touching).await {
+            Ok(touched) => touched,
+            Err(_) => {
+                tokio::spawn(touching);
+                Ok(())
+            }
+        }
     }
 
     /// Tells redis that the session is used, and learns from it whether another replica has ended it.
@@ -204,5 +222,50 @@ async fn sweep<T: Content>(gate: Weak<Gate<T>>, pause: Duration) {
             // A stream without requests keeps its session alive in redis too.
             let _ = gate.touch(&entry, now()).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mcp_server_config::{Config, Redis as Section};
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::auth::Caller;
+    use crate::state::State;
+
+    struct Nothing;
+
+    impl Content for Nothing {
+        fn ended(&self, _id: &Arc<str>) {}
+    }
+
+    /// Time is virtual: it passes where everybody waits.
+    #[tokio::test(start_paused = true)]
+    async fn a_redis_that_hangs_does_not_hold_up_a_session_that_is_held_here() {
+        // The kernel connects, and nobody ever answers.
+        let hanging = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+        let mut config = Config::default();
+        config.redis = Some(Section {
+            url: Some(format!("redis://{}", hanging.local_addr().expect("bound"))),
+            url_file: None,
+            max_connections: 1,
+            socket_timeout: 5,
+            key_prefix: None,
+        });
+        let state = State::open(&config).await.expect("opened");
+        let gate = Arc::new(Gate::new(&config.sessions, state.session_redis().cloned()));
+        let owner = Owner::of(&Caller::Anonymous, state.session_key());
+        let id = super::super::new_id();
+        gate.hold(Arc::clone(&id), owner, None, Nothing).expect("room");
+
+        let began = Instant::now();
+        assert!(matches!(gate.find(Some(&id), &owner).await, Ok(Found::Here(_))));
+        assert_eq!(began.elapsed().as_millis(), TOUCH_PATIENCE.as_millis());
+        // In the background the silence is noticed, and nobody waits any more.
+        tokio::time::sleep(Duration::from_millis(5_100)).await;
+        let began = Instant::now();
+        assert!(matches!(gate.find(Some(&id), &owner).await, Ok(Found::Here(_))));
+        assert!(began.elapsed().is_zero());
     }
 }
