@@ -156,6 +156,7 @@ async fn a_refusal_is_told_apart_from_a_redirect_and_a_busy_server() {
         (401, Anonymous::Refused { metadata: true }),
         (307, Anonymous::Other(307)),
         (503, Anonymous::Failed("status 503".to_owned())),
+        (429, Anonymous::Limited),
     ] {
         fake.status.store(status, Ordering::Relaxed);
         let (verifier, mut woken) = verifier();

@@ -208,7 +208,7 @@ fn verified(server: &McpServer, seen: &Observed, stage: Stage, available: &Verdi
     let verdict = match judge(target, seen.findings.as_ref()) {
         Judgement::Say(verdict) => verdict,
         Judgement::Keep(otherwise) => {
-            let asked = seen.findings.as_ref().is_some_and(|findings| findings.live_digest == target.live_digest);
+            let asked = seen.findings.as_ref().is_some_and(|findings| findings.is_answered(target));
             keep(earlier, server, asked, otherwise)
         }
     };

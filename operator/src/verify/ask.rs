@@ -214,8 +214,9 @@ fn of_answer(answer: &Answer) -> Anonymous {
                 .iter()
                 .any(|value| value.to_str().is_ok_and(|value| value.contains("resource_metadata="))),
         },
-        // Not now: limits, restarts. Tells nothing of the server.
-        status @ (429 | 502..=504) => Anonymous::Failed(format!("status {status}")),
+        429 => Anonymous::Limited,
+        // Restarts. Tells nothing of the server.
+        status @ 502..=504 => Anonymous::Failed(format!("status {status}")),
         status => Anonymous::Other(status),
     }
 }

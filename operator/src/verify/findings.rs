@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use mcp_server_config::report::{BackendState, ServerReport};
 
+use super::target::Target;
 use crate::text::clean;
 
 /// The answers of one round.
@@ -42,6 +43,8 @@ pub enum Anonymous {
     },
     /// Another status.
     Other(u16),
+    /// The server's own rate limit, which knows no operator: it answers, and tells no more.
+    Limited,
     /// It could not be asked, or not now.
     Failed(String),
 }
@@ -59,8 +62,13 @@ impl Findings {
     /// Whether everything that takes traffic could be asked.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        let pods = self.pods.values().filter(|pod| pod.ready).all(|pod| pod.report.is_ok());
-        pods && !matches!(self.anonymous, Some(Anonymous::Failed(_)))
+        self.pods_answered() && !matches!(self.anonymous, Some(Anonymous::Failed(_)))
+    }
+
+    /// Whether every pod that takes traffic reported.
+    #[must_use]
+    pub fn pods_answered(&self) -> bool {
+        self.pods.values().filter(|pod| pod.ready).all(|pod| pod.report.is_ok())
     }
 
     /// Whether every pod that takes traffic has the configuration that was expected.
@@ -68,6 +76,13 @@ impl Findings {
     pub fn is_reloaded(&self) -> bool {
         let mut ready = self.pods.values().filter(|pod| pod.ready);
         ready.all(|pod| pod.report.as_ref().is_ok_and(|report| report.live.digest == self.live_digest))
+    }
+
+    /// Whether a caller without a token was answered under the configuration that `target` has.
+    #[must_use]
+    pub fn is_answered(&self, target: &Target) -> bool {
+        let current = self.live_digest == target.live_digest && self.enforced_auth == target.enforces_auth;
+        current && !matches!(self.anonymous, None | Some(Anonymous::Failed(_) | Anonymous::Limited))
     }
 
     /// The report that stands for the server: the first of the pods that take traffic.

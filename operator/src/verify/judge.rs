@@ -113,6 +113,10 @@ fn of_anonymous(anonymous: &Anonymous, target: &Target, findings: &Findings) -> 
         (Anonymous::Refused { .. }, false) => unexpected(401),
         (Anonymous::Other(status), _) => unexpected(*status),
         (Anonymous::Failed(why), _) => return out_of_reach(findings, why),
+        (Anonymous::Limited, _) => {
+            let message = "the server's own rate limit keeps the operator from asking";
+            return Judgement::Keep(Verdict::unknown(Reason::NotAsked, message));
+        }
     };
     Judgement::Say(verdict)
 }

@@ -10,11 +10,12 @@ mod ask;
 mod findings;
 mod judge;
 mod question;
+mod service;
 mod target;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use rand::Rng;
@@ -29,6 +30,8 @@ pub use judge::{Judgement, judge};
 pub use target::Target;
 
 use self::question::Question;
+use service::LastAnswer;
+
 use crate::cache::Key;
 use crate::metrics::Metrics;
 use crate::queue::Queue;
@@ -111,12 +114,12 @@ impl Verifier {
 
 impl Asker {
     async fn run(self: Arc<Self>, mut targets: watch::Receiver<Arc<Target>>, latest: Arc<Mutex<Option<Findings>>>) {
-        let mut quiet_rounds = 0;
+        let (mut quiet_rounds, mut answer) = (0, None);
         loop {
             let target = Arc::clone(&targets.borrow_and_update());
             let before = latest.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let misses = before.as_ref().map_or(0, |findings| findings.misses);
-            let found = self.round(&target, misses).await;
+            let found = self.round(&target, misses, &mut answer).await;
             let settled = is_settled(&target, &found);
             quiet_rounds = if before.as_ref() == Some(&found) { quiet_rounds + 1 } else { 0 };
             if quiet_rounds == 0 {
@@ -135,7 +138,7 @@ impl Asker {
     }
 
     /// Pods first: while one still has another configuration, the Service's answer would tell nothing.
-    async fn round(&self, target: &Target, misses: u32) -> Findings {
+    async fn round(&self, target: &Target, misses: u32, answer: &mut Option<LastAnswer>) -> Findings {
         let Ok(_permit) = self.at_once.acquire().await else { return Findings::default() };
         let reports = target.pods.iter().map(|pod| async {
             let report = self.via.report(target, pod).await.map_err(|unanswered| unanswered.to_string());
@@ -148,11 +151,19 @@ impl Asker {
             anonymous: None,
             misses: 0,
         };
+        let mut asked = true;
         if target.ready_pods().next().is_some() && found.is_reloaded() {
-            found.anonymous = Some(self.via.anonymous(target, &Question::of(found.report())).await);
+            asked = answer.as_ref().is_none_or(|answer| answer.fresh(target, Instant::now()).is_none());
+            if asked {
+                let anonymous = self.via.anonymous(target, &Question::of(found.report())).await;
+                *answer = Some(LastAnswer::after(answer.as_ref(), anonymous, target, Instant::now()));
+            }
+            found.anonymous = answer.as_ref().map(|answer| answer.answer().clone());
         }
         if !found.is_complete() {
-            found.misses = misses.saturating_add(1).min(judge::PATIENCE);
+            // What was not asked again was not missed again.
+            let again = u32::from(asked || !found.pods_answered());
+            found.misses = misses.saturating_add(again).clamp(1, judge::PATIENCE);
         }
         self.metrics.asked(found.is_complete());
         found
@@ -163,7 +174,7 @@ impl Asker {
 fn is_settled(target: &Target, found: &Findings) -> bool {
     let all_ready = target.pods.iter().all(|pod| pod.ready);
     let judged = matches!(judge(target, Some(found)), Judgement::Say(verdict) if verdict.holds());
-    all_ready && judged
+    all_ready && (judged || found.anonymous == Some(Anonymous::Limited))
 }
 
 fn pause(settled: bool, quiet_rounds: u32) -> Duration {
