@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
@@ -21,6 +22,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Nothing is wrong with the machine, but with what was written.
 const BAD_CONFIGURATION: u8 = 2;
+/// What still blocks a thread when all is over (a name that is being looked up, a file system that hangs) cannot be
+/// ended, only left behind. After the drain nobody needs its outcome.
+const LEFT_BEHIND: Duration = Duration::from_secs(1);
 
 /// A hardened MCP endpoint. Without a file it serves built-in demonstration tools at http://127.0.0.1:8000/mcp.
 #[derive(Parser)]
@@ -105,8 +109,14 @@ fn check(loaded: &Loaded) {
     println!("the configuration is valid");
 }
 
-#[tokio::main]
-async fn run(sources: Sources, loaded: Loaded) -> anyhow::Result<Ending> {
+fn run(sources: Sources, loaded: Loaded) -> anyhow::Result<Ending> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
+    let ending = runtime.block_on(serve(sources, loaded));
+    runtime.shutdown_timeout(LEFT_BEHIND);
+    ending
+}
+
+async fn serve(sources: Sources, loaded: Loaded) -> anyhow::Result<Ending> {
     let level = loaded.live.live.log_level.unwrap_or(loaded.config.logging.level);
     let levels = logging::install(&loaded.config.logging, level)?;
     for warning in &loaded.warnings {

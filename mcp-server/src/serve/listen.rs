@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use tokio::net::TcpListener;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
@@ -18,6 +19,12 @@ use crate::app::App;
 const CONNECTIONS_AT_MOST: usize = 8192;
 /// Pause after an error of `accept` itself, such as a lack of file descriptors: without it the loop would spin.
 const BREATHER: Duration = Duration::from_millis(100);
+/// A peer that went without a word (its network, its machine) is asked for after this silence, then at this interval.
+const SILENCE: Duration = Duration::from_secs(30);
+const ASK_AGAIN: Duration = Duration::from_secs(10);
+const ASK_AT_MOST: u32 = 4;
+/// Nor may it leave what we send unacknowledged, or its window closed, for longer: a stream has no other limit.
+const UNHEARD: Duration = Duration::from_secs(60);
 
 /// A listener at work. Dropping it stops the accepting, not the connections.
 pub(super) struct Listening {
@@ -61,8 +68,7 @@ async fn accept(app: Arc<App>, listener: TcpListener, router: Router, end: WhenC
                 let (app, router) = (Arc::clone(&app), router.clone());
                 connections.spawn(async move {
                     let _held = (permit, counted);
-                    // Without it each streamed event waits 40 ms for a delayed ACK.
-                    if stream.set_nodelay(true).is_ok() {
+                    if tune(&stream).is_ok() {
                         connection::serve(&app.drain, stream, peer, router, end).await;
                     }
                 });
@@ -76,7 +82,41 @@ async fn accept(app: Arc<App>, listener: TcpListener, router: Router, end: WhenC
     }
 }
 
+/// Fails only where the peer has gone already.
+fn tune(stream: &TcpStream) -> std::io::Result<()> {
+    // Without it each streamed event waits 40 ms for a delayed ACK.
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(stream);
+    let keepalive = TcpKeepalive::new().with_time(SILENCE).with_interval(ASK_AGAIN).with_retries(ASK_AT_MOST);
+    socket.set_tcp_keepalive(&keepalive)?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(UNHEARD))?;
+    Ok(())
+}
+
 /// The peer went away between its SYN and our `accept`.
 fn is_the_peers(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::ConnectionRefused)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_peer_that_went_without_a_word_is_noticed() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        tune(&stream).unwrap();
+        let socket = SockRef::from(&stream);
+        assert!(socket.keepalive().unwrap() && stream.nodelay().unwrap());
+        assert_eq!(
+            (socket.tcp_keepalive_time().unwrap(), socket.tcp_keepalive_interval().unwrap()),
+            (SILENCE, ASK_AGAIN)
+        );
+        #[cfg(target_os = "linux")]
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(UNHEARD));
+    }
 }

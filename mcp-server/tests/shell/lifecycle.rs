@@ -76,3 +76,17 @@ async fn an_idle_connection_does_not_hold_the_process() {
     runtime.signal(Signal::TERM);
     assert_eq!(runtime.ended().await.code(), Some(0));
 }
+
+/// As a name that is being looked up, or a network file system that hangs. Without a limit the test would not end.
+#[tokio::test]
+async fn a_thread_that_is_stuck_does_not_hold_the_process() {
+    let mut runtime = Runtime::start_with(PORTS, Some("formatVersion: 1\n"), &[]).await;
+    let live = runtime.path("live.yaml");
+    std::fs::remove_file(&live).unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, &live, 0o600.into()).unwrap();
+    // Opens when the runtime reads, and gives it nothing.
+    let _writer = tokio::fs::OpenOptions::new().write(true).open(live).await.unwrap();
+
+    runtime.signal(Signal::TERM);
+    assert_eq!(runtime.ended().await.code(), Some(0));
+}

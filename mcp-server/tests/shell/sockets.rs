@@ -55,6 +55,25 @@ async fn slow_headers_end_the_connection() {
     }
 }
 
+/// The kernel's own table says so: timer 2 of an idle connection is its keepalive.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn idle_connections_are_kept_alive_by_the_kernel() {
+    let runtime = Runtime::start(PORTS).await;
+    let stream = TcpStream::connect(runtime.mcp).await.unwrap();
+    let ends = [runtime.mcp.port(), stream.local_addr().unwrap().port()].map(|port| format!(":{port:04X}"));
+    // The runtime accepts when it gets to it.
+    loop {
+        let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        let rows = table.lines().map(|row| row.split_ascii_whitespace().collect::<Vec<_>>());
+        let mut served = rows.filter(|row| row[1].ends_with(&ends[0]) && row[2].ends_with(&ends[1]));
+        if served.any(|row| row[5].starts_with("02:")) {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
 #[tokio::test]
 async fn too_large_headers_are_refused() {
     let runtime = Runtime::start(PORTS).await;
