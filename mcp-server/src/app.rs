@@ -19,7 +19,8 @@ use crate::http::begin::begin;
 use crate::http::{cors, headers, host, metadata, refusal};
 use crate::limits::client_limit;
 use crate::management::Readiness;
-use crate::mcp::{self, Endpoint, envelope};
+use crate::mcp::envelope::{self, Bodies};
+use crate::mcp::{self, Endpoint};
 use crate::metrics::Metrics;
 use crate::settings::{LiveState, LiveStore, Loaded, SetupError};
 use crate::state::{self, State as SharedState};
@@ -96,7 +97,7 @@ pub fn router(app: &Arc<App>) -> Router {
             .layer(from_fn(host::origin))
             .layer(from_fn_with_state(Arc::clone(app), client_limit))
             .layer(from_fn_with_state(Arc::clone(app), authenticate))
-            .layer(from_fn_with_state(app.config.server.max_request_body_bytes as usize, envelope::layer)),
+            .layer(from_fn_with_state(Bodies::new(app.config.server.max_request_body_bytes), envelope::layer)),
     );
 
     // Everybody may read these, from any page.

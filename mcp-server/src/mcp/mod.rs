@@ -11,6 +11,7 @@ mod builtin;
 pub(crate) mod calls;
 pub mod envelope;
 pub(crate) mod error;
+mod memory;
 pub(crate) mod revision;
 pub(crate) mod session;
 

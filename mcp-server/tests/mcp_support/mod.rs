@@ -67,7 +67,7 @@ impl Runtime {
                 let endpoint = Arc::clone(&served);
                 async move { endpoint.handle(request).await }
             })
-            .layer(from_fn_with_state(config.server.max_request_body_bytes as usize, envelope::layer))
+            .layer(from_fn_with_state(envelope::Bodies::new(config.server.max_request_body_bytes), envelope::layer))
             .layer(from_fn(authenticate));
         let listener = TcpListener::bind(address).await.expect("bound");
         let address = listener.local_addr().expect("bound");

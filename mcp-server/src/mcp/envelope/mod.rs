@@ -2,6 +2,7 @@
 //! by the content (limits, scopes, sessions, logs, metrics) uses it, and the bytes go on unchanged, so that unknown
 //! fields and extensions survive. What is refused here never reaches a backend.
 
+mod bodies;
 mod headers;
 mod message;
 
@@ -15,15 +16,18 @@ use axum::response::Response;
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderValue, Method, StatusCode};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde_json::value::RawValue;
 
+use self::bodies::Unread;
 use super::error::{Failure, code};
+pub use bodies::Bodies;
 pub(crate) use headers::accepts_events;
 pub use message::Kind;
 
 /// A client that takes longer to send its message is cut off: nothing may hold a request open for nothing.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// When messages leave no room for another. Most are short-lived.
+const ROOM_AFTER: Duration = Duration::from_secs(1);
 /// Both types, as the protocol wants them listed. Backends see this whatever wildcards the client wrote.
 pub(crate) const ACCEPTED: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
 
@@ -59,12 +63,12 @@ impl Envelope {
 }
 
 /// The layer: reads the body of a POST, checks it, and puts the [`Envelope`] into the extensions of the request and of
-/// the response. `limit` is `server.max_request_body_bytes`.
-pub async fn layer(State(limit): State<usize>, request: Request, next: Next) -> Response {
+/// the response.
+pub async fn layer(State(bodies): State<Bodies>, request: Request, next: Next) -> Response {
     if request.method() != Method::POST {
         return next.run(request).await;
     }
-    let request = match open(request, limit).await {
+    let request = match open(request, &bodies).await {
         Ok(request) => request,
         Err(response) => return *response,
     };
@@ -77,10 +81,10 @@ pub async fn layer(State(limit): State<usize>, request: Request, next: Next) -> 
 }
 
 /// Reads and checks one POST.
-async fn open(request: Request, limit: usize) -> Result<Request, Box<Response>> {
+async fn open(request: Request, bodies: &Bodies) -> Result<Request, Box<Response>> {
     let (mut parts, body) = request.into_parts();
     headers::check(&parts.headers).map_err(|failure| Box::new(failure.response()))?;
-    let bytes = read(body, &parts.headers, limit).await.map_err(|failure| Box::new(failure.response()))?;
+    let bytes = read(body, &parts.headers, bodies).await.map_err(|failure| Box::new(failure.response()))?;
     let envelope = message::parse(bytes.clone()).map_err(|refused| Box::new(refused.response()))?;
 
     parts.headers.insert(ACCEPT, ACCEPTED);
@@ -89,19 +93,44 @@ async fn open(request: Request, limit: usize) -> Result<Request, Box<Response>> 
     Ok(Request::from_parts(parts, Body::from(bytes)))
 }
 
-async fn read(body: Body, headers: &http::HeaderMap, limit: usize) -> Result<Bytes, Failure<'static>> {
-    let too_large =
-        || Failure::new(StatusCode::PAYLOAD_TOO_LARGE, code::INVALID_REQUEST, "The request body is too large.");
+async fn read(body: Body, headers: &http::HeaderMap, bodies: &Bodies) -> Result<Bytes, Failure<'static>> {
     let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if announced.is_some_and(|length| length > limit as u64) {
-        return Err(too_large());
+    if announced.is_some_and(|length| !bodies.admits(length)) {
+        return Err(unread(&Unread::TooLarge));
     }
-    match tokio::time::timeout(READ_TIMEOUT, Limited::new(body, limit).collect()).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(_)) => Err(Failure::new(StatusCode::BAD_REQUEST, code::INVALID_REQUEST, "The request body broke off.")),
+    match tokio::time::timeout(READ_TIMEOUT, bodies.read(body)).await {
+        Ok(read) => read.map_err(|why| unread(&why)),
         Err(_) => {
             Err(Failure::new(StatusCode::REQUEST_TIMEOUT, code::INVALID_REQUEST, "The request body came too slowly."))
         }
+    }
+}
+
+fn unread(why: &Unread) -> Failure<'static> {
+    let failure = |status, message| Failure::new(status, code::INVALID_REQUEST, message);
+    match why {
+        Unread::TooLarge => failure(StatusCode::PAYLOAD_TOO_LARGE, "The request body is too large."),
+        Unread::NoRoom => Failure::busy("The server has no room for another message now.", ROOM_AFTER),
+        Unread::BrokeOff => failure(StatusCode::BAD_REQUEST, "The request body broke off."),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use axum::Router;
+    use axum::middleware::from_fn_with_state;
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn without_room_a_client_is_told_to_try_again() {
+        let router = Router::new().layer(from_fn_with_state(Bodies::with_room(1000, 10), layer));
+        let request = Request::post("/mcp").header(CONTENT_TYPE, "application/json").header(ACCEPT, ACCEPTED);
+        let message = r#"{"jsonrpc": "2.0", "id": 1, "method": "ping"}"#;
+        let response = router.oneshot(request.body(Body::from(message)).unwrap()).await.unwrap();
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(response.headers()["retry-after"], "1");
     }
 }

@@ -1,6 +1,6 @@
 //! How many sessions fit: each is a task, channels and the last events of its streams.
 
-use std::fs;
+use crate::mcp::memory;
 
 /// What one session may need, with generous headroom.
 const BYTES_PER_SESSION: u64 = 64 * 1024;
@@ -11,21 +11,12 @@ const MOST: u64 = 10_000;
 
 /// The default of `sessions.max`: what the memory limit of this process allows.
 pub(super) fn default_max() -> usize {
-    max_for(memory_limit())
+    max_for(memory::limit())
 }
 
 fn max_for(limit: Option<u64>) -> usize {
     let sessions = limit.map_or(MOST, |limit| (limit / SHARE / BYTES_PER_SESSION).clamp(LEAST, MOST));
     usize::try_from(sessions).unwrap_or(usize::MAX)
-}
-
-/// The limit of this control group, version 2 or 1. `max` and absurd numbers are no limit.
-fn memory_limit() -> Option<u64> {
-    ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]
-        .into_iter()
-        .find_map(|path| fs::read_to_string(path).ok())
-        .and_then(|text| text.trim().parse().ok())
-        .filter(|limit| *limit < 1 << 50)
 }
 
 #[cfg(test)]
