@@ -23,7 +23,7 @@ const ALLOWED_HEADERS: &str = "Authorization, Content-Type, Accept, Last-Event-I
 const MIRRORED_AT_MOST: usize = 32;
 
 /// The rules, ready to be put into responses.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Rules {
     any: bool,
     origins: Vec<HeaderValue>,

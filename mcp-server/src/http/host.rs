@@ -18,7 +18,7 @@ use super::{Asked, Client, refusal};
 use crate::settings::LiveState;
 
 /// The names of this server.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Hosts {
     /// By `host[:port]`, without the scheme's default port; more than one where http and https share it.
     known: HashMap<String, Vec<Asked>>,

@@ -1,8 +1,9 @@
 //! The limit by client address, before authentication: what keeps one machine from trying tokens, or from keeping the
 //! others out. Where the clients' addresses are not known (a proxy that is not trusted), only failed authentications are
-//! debited, so that honest clients do not share one rate.
+//! debited, and refused: whoever has a token is served, whatever others behind the same proxy do.
 
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -25,9 +26,12 @@ const CLIENTS_AT_MOST: u64 = 100_000;
 /// The limit and the buckets of all clients.
 #[derive(Debug)]
 pub struct ClientLimit {
+    /// For all replicas together.
     section: PerClient,
+    /// This one's share.
     rate: Rate,
     buckets: Cache<Key, Arc<Bucket>>,
+    /// Zero of the buckets' clock.
     start: Instant,
 }
 
@@ -45,25 +49,21 @@ impl Key {
 }
 
 impl ClientLimit {
-    /// `None` where the section switches it off. An unchanged section keeps the buckets: a reload gives nobody new room.
+    /// `None` where the section switches it off. Each of the `replicas` counts on its own and gives its share of the rate,
+    /// rounded up, so that together they never give less than was written. An unchanged section keeps the buckets:
+    /// neither a reload nor scaling gives anybody new room.
     #[must_use]
-    pub fn new(section: &PerClient, previous: Option<&Arc<Self>>) -> Option<Arc<Self>> {
+    pub fn new(section: &PerClient, replicas: NonZeroU32, previous: Option<&Arc<Self>>) -> Option<Arc<Self>> {
         if section.requests == 0 {
             return None;
         }
-        if let Some(previous) = previous
-            && previous.section == *section
-        {
-            return Some(Arc::clone(previous));
-        }
-        let PerClient { requests, per_seconds, burst, count: _ } = section;
-        let rate = Rate::new(*requests, Duration::from_secs((*per_seconds).into()), burst.unwrap_or(*requests));
-        let buckets = Cache::builder()
-            .max_capacity(CLIENTS_AT_MOST)
-            // A bucket that nobody touched for so long is full again, so forgetting it changes nothing.
-            .time_to_idle(rate.memory() + Duration::from_secs(1))
-            .build();
-        Some(Arc::new(Self { section: section.clone(), rate, buckets, start: Instant::now() }))
+        let rate = rate(section, replicas);
+        let (buckets, start) = match previous.filter(|previous| previous.section == *section) {
+            Some(previous) if previous.rate == rate => return Some(Arc::clone(previous)),
+            Some(previous) => (previous.buckets.clone(), previous.start),
+            None => (empty(section), Instant::now()),
+        };
+        Some(Arc::new(Self { section: section.clone(), rate, buckets, start }))
     }
 
     fn bucket(&self, client: IpAddr) -> Arc<Bucket> {
@@ -74,21 +74,36 @@ impl ClientLimit {
         u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// Before the request: takes, or only looks where failures count.
+    /// Before the request. Where only failures count there is nothing to refuse yet: behind a proxy that is not trusted,
+    /// a refusal would let anybody who fails often enough lock everybody out.
     fn admit(&self, bucket: &Bucket) -> Result<(), Duration> {
         match self.section.count {
             Count::Requests => bucket.take(&self.rate, self.now()),
-            Count::Failures => bucket.check(&self.rate, self.now()),
+            Count::Failures => Ok(()),
         }
     }
 
-    /// After it.
-    fn settle(&self, bucket: &Bucket, status: StatusCode) {
-        if self.section.count == Count::Failures && status == StatusCode::UNAUTHORIZED {
-            // Several at once may have been admitted by the last of the room; then nothing is left to take.
-            let _ = bucket.take(&self.rate, self.now());
+    /// After it: whether that answer may be given.
+    fn settle(&self, bucket: &Bucket, status: StatusCode) -> Result<(), Duration> {
+        match self.section.count {
+            Count::Failures if status == StatusCode::UNAUTHORIZED => bucket.take(&self.rate, self.now()),
+            Count::Failures | Count::Requests => Ok(()),
         }
     }
+}
+
+fn rate(section: &PerClient, replicas: NonZeroU32) -> Rate {
+    let PerClient { requests, per_seconds, burst, count: _ } = section;
+    let share = |whole: u32| whole.div_ceil(replicas.get());
+    Rate::new(share(*requests), Duration::from_secs((*per_seconds).into()), share(burst.unwrap_or(*requests)))
+}
+
+fn empty(section: &PerClient) -> Cache<Key, Arc<Bucket>> {
+    // A bucket that nobody touched for so long is full again, so forgetting it changes nothing. A share that is rounded
+    // up takes up to a period longer than the whole rate.
+    let full_again =
+        rate(section, NonZeroU32::MIN).memory() + Duration::from_secs(u64::from(section.per_seconds).saturating_add(1));
+    Cache::builder().max_capacity(CLIENTS_AT_MOST).time_to_idle(full_again).build()
 }
 
 /// The layer.
@@ -99,15 +114,18 @@ pub async fn client_limit(State(app): State<Arc<App>>, request: Request, next: N
         return next.run(request).await;
     };
     let bucket = limit.bucket(client.address);
-    let admitted = limit.admit(&bucket);
-    app.metrics.rate_limit("client", admitted.is_ok());
-    if let Err(wait) = admitted {
+    let response = match limit.admit(&bucket) {
+        Ok(()) => {
+            let response = next.run(request).await;
+            limit.settle(&bucket, response.status()).map(|()| response)
+        }
+        Err(wait) => Err(wait),
+    };
+    app.metrics.rate_limit("client", response.is_ok());
+    response.unwrap_or_else(|wait| {
         debug!(client = %client.address, "the client's rate is used up");
-        return too_many(wait);
-    }
-    let response = next.run(request).await;
-    limit.settle(&bucket, response.status());
-    response
+        too_many(wait)
+    })
 }
 
 /// 429 with the whole seconds to wait.
@@ -124,7 +142,8 @@ mod tests {
     use super::*;
 
     fn limit(count: Count) -> Arc<ClientLimit> {
-        ClientLimit::new(&PerClient { requests: 2, per_seconds: 3600, burst: None, count }, None).unwrap()
+        let section = PerClient { requests: 2, per_seconds: 3600, burst: None, count };
+        ClientLimit::new(&section, NonZeroU32::MIN, None).unwrap()
     }
 
     #[test]
@@ -139,26 +158,58 @@ mod tests {
     }
 
     #[test]
-    fn failures_are_debited_only_when_they_fail() {
+    fn failures_are_debited_and_refused_and_nothing_else_is() {
         let limit = limit(Count::Failures);
         let bucket = limit.bucket("192.0.2.1".parse().unwrap());
         for _ in 0..10 {
-            assert!(limit.admit(&bucket).is_ok());
-            limit.settle(&bucket, StatusCode::OK);
+            assert!(limit.settle(&bucket, StatusCode::OK).is_ok());
         }
-        limit.settle(&bucket, StatusCode::UNAUTHORIZED);
-        assert!(limit.admit(&bucket).is_ok());
-        limit.settle(&bucket, StatusCode::UNAUTHORIZED);
-        assert!(limit.admit(&bucket).is_err());
+        for _ in 0..2 {
+            assert!(limit.settle(&bucket, StatusCode::UNAUTHORIZED).is_ok());
+        }
+        assert!(limit.settle(&bucket, StatusCode::UNAUTHORIZED).is_err());
+        assert!(limit.admit(&bucket).is_ok(), "others are behind the same address");
+        assert!(limit.settle(&bucket, StatusCode::OK).is_ok());
     }
 
     #[test]
     fn an_unchanged_section_keeps_its_buckets() {
         let old = limit(Count::Requests);
-        let same = ClientLimit::new(&old.section, Some(&old)).unwrap();
-        assert!(Arc::ptr_eq(&old, &same));
+        let new = |section: &PerClient| ClientLimit::new(section, NonZeroU32::MIN, Some(&old));
+        assert!(Arc::ptr_eq(&old, &new(&old.section).unwrap()));
         let changed = PerClient { requests: 3, ..old.section.clone() };
-        assert!(!Arc::ptr_eq(&old, &ClientLimit::new(&changed, Some(&old)).unwrap()));
-        assert!(ClientLimit::new(&PerClient { requests: 0, ..changed }, Some(&old)).is_none());
+        assert!(!Arc::ptr_eq(&old, &new(&changed).unwrap()));
+        assert!(new(&PerClient { requests: 0, ..changed }).is_none());
+    }
+
+    /// How many requests of one client are admitted at once.
+    fn room(limit: &ClientLimit, client: &str) -> usize {
+        let bucket = limit.bucket(client.parse().unwrap());
+        (0..1000).take_while(|_| limit.admit(&bucket).is_ok()).count()
+    }
+
+    fn share(requests: u32, burst: Option<u32>, replicas: u32) -> usize {
+        let section = PerClient { requests, per_seconds: 3600, burst, count: Count::Requests };
+        room(&ClientLimit::new(&section, NonZeroU32::new(replicas).unwrap(), None).unwrap(), "192.0.2.1")
+    }
+
+    #[test]
+    fn replicas_share_a_rate_and_round_up() {
+        assert_eq!(share(100, None, 1), 100);
+        assert_eq!(share(100, None, 3), 34);
+        assert_eq!(share(100, Some(10), 3), 4);
+        assert_eq!(share(1, None, 1000), 1, "a share is never nothing");
+    }
+
+    #[test]
+    fn scaling_gives_nobody_new_room() {
+        let section = PerClient { requests: 10, per_seconds: 3600, burst: None, count: Count::Requests };
+        let two = NonZeroU32::new(2).unwrap();
+        let alone = ClientLimit::new(&section, NonZeroU32::MIN, None).unwrap();
+        assert_eq!(room(&alone, "192.0.2.1"), 10);
+        let shared = ClientLimit::new(&section, two, Some(&alone)).unwrap();
+        assert_eq!((room(&shared, "192.0.2.1"), room(&shared, "192.0.2.2")), (0, 5));
+        let alone = ClientLimit::new(&section, NonZeroU32::MIN, Some(&shared)).unwrap();
+        assert_eq!(room(&alone, "192.0.2.1"), 0);
     }
 }

@@ -1,5 +1,6 @@
 //! The live configuration in the form that the layers use, swapped as one.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -14,6 +15,7 @@ use crate::http::host::Hosts;
 use crate::limits::ClientLimit;
 
 /// Everything that a reload may change. A request keeps the one it began with.
+#[derive(Clone)]
 pub struct LiveState {
     /// The sections as written.
     pub live: Live,
@@ -23,6 +25,8 @@ pub struct LiveState {
     pub hosts: Hosts,
     /// Which pages may call.
     pub cors: Rules,
+    /// How many processes serve, this one among them: each gives its share of a rate.
+    pub replicas: NonZeroU32,
     /// The limit by client address.
     pub client_limit: Option<Arc<ClientLimit>>,
     /// Who may call.
@@ -50,15 +54,25 @@ impl LiveState {
             path: &config.server.path,
             previous: previous.map(|previous| &*previous.authenticator),
         })?;
+        let replicas = previous.map_or(NonZeroU32::MIN, |previous| previous.replicas);
         let previous_limit = previous.and_then(|previous| previous.client_limit.as_ref());
         Ok(Self {
             hosts: Hosts::new(&live, config.server.host),
             cors: Rules::new(&live.cors)?,
-            client_limit: ClientLimit::new(&live.rate_limits.per_client, previous_limit),
+            replicas,
+            client_limit: ClientLimit::new(&live.rate_limits.per_client, replicas, previous_limit),
             authenticator: Arc::new(authenticator),
             live,
             digest,
         })
+    }
+
+    /// The same for another number of replicas.
+    #[must_use]
+    pub fn among(&self, replicas: NonZeroU32) -> Self {
+        let per_client = &self.live.rate_limits.per_client;
+        let client_limit = ClientLimit::new(per_client, replicas, self.client_limit.as_ref());
+        Self { replicas, client_limit, ..self.clone() }
     }
 }
 
@@ -81,10 +95,15 @@ impl LiveStore {
         self.current.load_full()
     }
 
-    /// From now on requests begin with that state.
+    /// From now on requests begin with that state, which is of the newest file.
     pub fn replace(&self, state: LiveState) {
         self.current.store(Arc::new(state));
         self.error.store(None);
+    }
+
+    /// From now on so many processes serve. That is no part of the file.
+    pub fn share(&self, replicas: NonZeroU32) {
+        self.current.store(Arc::new(self.current.load().among(replicas)));
     }
 
     /// The newest file is refused; the state in use stays.

@@ -1,5 +1,7 @@
 //! Files and environment variables, read together: at start, and again for each reload.
 
+use std::io::ErrorKind;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use mcp_server_config::{Config, Environment, Invalid, Live, Unknown, check_together, digest, parse_boot, parse_live};
@@ -57,7 +59,17 @@ pub enum LoadError {
     /// Files and environment do not go together.
     #[error(transparent)]
     Together(Invalid),
+    /// The file beside the live file holds something else than a count.
+    #[error("{path}: it holds no number of replicas: write one from 1 on, in digits, or remove the file")]
+    Replicas {
+        /// The file.
+        path: PathBuf,
+    },
 }
+
+/// Beside the live file: how many processes share a rate, in digits. A file of its own, because scaling changes it, and
+/// must not look like another configuration.
+const REPLICAS: &str = "replicas";
 
 impl Sources {
     /// Reads everything.
@@ -65,7 +77,7 @@ impl Sources {
         let (mut config, text) = self.boot()?;
         self.environment.apply(&mut config).map_err(LoadError::Together)?;
         let (live, unknown) = match &self.live {
-            Some(path) => live_file(path)?,
+            Some(path) => parse_live_file(path, &read(path)?)?,
             None => (LoadedLive { live: config.live(), digest: digest(&text) }, Vec::new()),
         };
         let live = self.complete(&config, live)?;
@@ -81,17 +93,17 @@ impl Sources {
         Ok(Loaded { config, live, warnings })
     }
 
-    /// Reads the live part anew, for a runtime that was started with `running`. Changes of other sections are named, not
-    /// made.
-    pub fn reload(&self, running: &Config) -> Result<(LoadedLive, Vec<String>), LoadError> {
+    /// Takes the live part from `text`, which is [`Self::live_text`], for a runtime that was started with `running`.
+    /// Changes of other sections are named, not made.
+    pub fn reload(&self, text: &str, running: &Config) -> Result<(LoadedLive, Vec<String>), LoadError> {
         if let Some(path) = &self.live {
-            let (live, unknown) = live_file(path)?;
+            let (live, unknown) = parse_live_file(path, text)?;
             let warnings = unknown.iter().map(|unknown| format!("{unknown} in the live file is ignored")).collect();
             return Ok((self.complete(running, live)?, warnings));
         }
-        let (mut config, text) = self.boot()?;
+        let mut config = self.parse_boot_file(text)?;
         self.environment.apply(&mut config).map_err(LoadError::Together)?;
-        let live = self.complete(running, LoadedLive { live: config.live(), digest: digest(&text) })?;
+        let live = self.complete(running, LoadedLive { live: config.live(), digest: digest(text) })?;
         let mut warnings = Vec::new();
         if without_live(config) != without_live(running.clone()) {
             warnings
@@ -105,11 +117,27 @@ impl Sources {
         self.live.as_ref().or(self.config.as_ref()).map(|path| read(path)).transpose()
     }
 
+    /// What the file `replicas` beside the live file says; one where there is none.
+    pub fn replicas(&self) -> Result<NonZeroU32, LoadError> {
+        let Some(path) = self.live.as_ref().map(|live| live.with_file_name(REPLICAS)) else {
+            return Ok(NonZeroU32::MIN);
+        };
+        match std::fs::read_to_string(&path) {
+            Ok(text) => text.trim().parse().map_err(|_| LoadError::Replicas { path }),
+            Err(source) if source.kind() == ErrorKind::NotFound => Ok(NonZeroU32::MIN),
+            Err(source) => Err(LoadError::Read { path, source }),
+        }
+    }
+
     fn boot(&self) -> Result<(Config, String), LoadError> {
         let Some(path) = &self.config else { return Ok((Config::default(), String::new())) };
         let text = read(path)?;
-        let config = parse_boot(&text).map_err(|source| LoadError::File { path: path.clone(), source })?;
-        Ok((config, text))
+        Ok((self.parse_boot_file(&text)?, text))
+    }
+
+    fn parse_boot_file(&self, text: &str) -> Result<Config, LoadError> {
+        let path = || self.config.clone().unwrap_or_default();
+        parse_boot(text).map_err(|source| LoadError::File { path: path(), source })
     }
 
     fn complete(&self, config: &Config, mut loaded: LoadedLive) -> Result<LoadedLive, LoadError> {
@@ -127,10 +155,9 @@ fn nameless(live: &Live) -> bool {
     live.http.public_urls.is_empty() && live.auth.as_ref().is_none_or(|auth| auth.resource_server_url.is_none())
 }
 
-fn live_file(path: &Path) -> Result<(LoadedLive, Vec<Unknown>), LoadError> {
-    let text = read(path)?;
-    let (live, unknown) = parse_live(&text).map_err(|source| LoadError::File { path: path.to_owned(), source })?;
-    Ok((LoadedLive { live, digest: digest(&text) }, unknown))
+fn parse_live_file(path: &Path, text: &str) -> Result<(LoadedLive, Vec<Unknown>), LoadError> {
+    let (live, unknown) = parse_live(text).map_err(|source| LoadError::File { path: path.to_owned(), source })?;
+    Ok((LoadedLive { live, digest: digest(text) }, unknown))
 }
 
 fn read(path: &Path) -> Result<String, LoadError> {

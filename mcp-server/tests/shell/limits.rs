@@ -58,19 +58,39 @@ async fn clients_behind_a_trusted_proxy_are_told_apart() {
     assert_eq!(ask(&router, "192.0.2.1", echo(Some("203.0.113.8"))).await.status, 429, "a peer that is not trusted");
 }
 
+const FAILURES: &str = "rate_limits: {per_client: {requests: 2, per_seconds: 3600, count: failures}}\n";
+
 #[tokio::test]
 async fn only_failed_authentications_count_where_addresses_are_not_known() {
-    let limits = "rate_limits: {per_client: {requests: 2, per_seconds: 3600, count: failures}}\n";
-    let open = router(limits).await;
+    let open = router(FAILURES).await;
     for _ in 0..5 {
         assert_eq!(ask(&open, "10.0.0.1", echo(None)).await.status, 200);
     }
 
-    let closed = router(&format!("{limits}auth: {{issuer_url: 'http://127.0.0.1:9'}}\n")).await;
+    let closed = router(&format!("{FAILURES}auth: {{issuer_url: 'http://127.0.0.1:9'}}\n")).await;
     for _ in 0..2 {
         assert_eq!(ask(&closed, "10.0.0.1", echo(None)).await.status, 401);
     }
-    assert_eq!(ask(&closed, "10.0.0.1", echo(None)).await.status, 429);
+    let answer = ask(&closed, "10.0.0.1", echo(None)).await;
+    assert_eq!((answer.status.as_u16(), answer.header("www-authenticate")), (429, None));
+    assert!(answer.header("retry-after").is_some(), "{answer:?}");
+}
+
+#[tokio::test]
+async fn who_fails_locks_nobody_out_behind_the_same_proxy() {
+    let issuer = e2e_issuer::Issuer::start(e2e_issuer::Options::default()).await.unwrap();
+    let closed = router(&format!("{FAILURES}auth: {{issuer_url: '{}'}}\n", issuer.url())).await;
+    while ask(&closed, "10.0.0.1", echo(None)).await.status != 429 {}
+
+    let token = issuer.token().audience("http://localhost:8000/mcp").mint().unwrap();
+    let builder = Request::builder().method("POST").uri("/mcp").header("host", "localhost:8000");
+    let builder = builder.header("authorization", format!("Bearer {token}"));
+    let answer = ask(&closed, "10.0.0.1", call_request(builder, "echo", &json!({"text": "hello"}))).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+
+    let document = Request::builder().uri("/.well-known/oauth-protected-resource/mcp").header("host", "localhost:8000");
+    let answer = ask(&closed, "10.0.0.1", document.body(Full::default()).unwrap()).await;
+    assert_eq!(answer.status, 200, "clients need it to get a token: {answer:?}");
 }
 
 #[tokio::test]

@@ -83,3 +83,41 @@ async fn the_user_is_named_and_the_token_is_not() {
     let signature = token.rsplit('.').next().unwrap();
     assert!(!runtime.lines().iter().any(|line| line.to_string().contains(signature)));
 }
+
+/// Who reads the logs must not be able to take over a session, nor see what clients say of themselves.
+#[tokio::test]
+async fn no_line_has_a_session_id_or_what_a_client_sent() {
+    let mut runtime = Runtime::start(&format!("{PORTS}logging: {{level: TRACE}}\n")).await;
+    let post = |session: Option<String>, message: serde_json::Value| {
+        let builder = request("POST", runtime.mcp, "/mcp")
+            .header("content-type", "application/json")
+            .header("accept", "application/json, text/event-stream")
+            .header("mcp-protocol-version", "2025-11-25");
+        let builder = session.into_iter().fold(builder, |builder, id| builder.header("mcp-session-id", id));
+        send(builder.body(message.to_string().into()).unwrap())
+    };
+    let client = json!({"name": "client-secret-name", "version": "1"});
+    let params = json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": client});
+    let answer =
+        post(None, json!({"jsonrpc": "2.0", "id": "id-secret", "method": "initialize", "params": params})).await;
+    let session = answer.header("mcp-session-id").unwrap().to_owned();
+    for message in [
+        json!({"jsonrpc": "2.0", "method": "notifications/initialized"}),
+        json!({"jsonrpc": "2.0", "method": "notifications/cancelled",
+               "params": {"requestId": "other-secret", "reason": "reason-secret"}}),
+        json!({"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": {"name": "echo", "arguments": {"text": "a"}}}),
+        json!({"jsonrpc": "2.0", "id": 3, "method": "tools/call", "params": {"name": "unknown-tool"}}),
+    ] {
+        post(Some(session.clone()), message).await;
+    }
+    let delete = request("DELETE", runtime.mcp, "/mcp").header("mcp-session-id", &session);
+    send(delete.body(http_body_util::Full::default()).unwrap()).await;
+    get(runtime.mcp, "/last").await;
+
+    runtime.line_where(|line| line["path"] == "/last").await;
+    runtime.line("tool call").await;
+    for line in runtime.lines() {
+        let text = line.to_string();
+        assert!(!text.contains(&session) && !text.contains("secret"), "{text}");
+    }
+}

@@ -76,6 +76,59 @@ async fn alone_the_live_sections_of_the_one_file_reload_too() {
     runtime.line_where(|line| line["message"].as_str().is_some_and(|text| text.contains("restart to use them"))).await;
 }
 
+/// An editor truncates before it writes: the empty file in between says "defaults", which is no authentication here.
+#[tokio::test]
+async fn a_file_that_is_being_written_is_not_taken() {
+    let mut runtime = Runtime::start(&format!("{PORTS}auth: {{issuer_url: 'http://127.0.0.1:9'}}\n")).await;
+    assert_eq!(call(runtime.mcp, "echo", json!({"text": "a"})).await.status, 401);
+    runtime.write("config.yaml", "");
+    runtime.line("live configuration refused; the earlier one stays").await;
+    assert_eq!(call(runtime.mcp, "echo", json!({"text": "a"})).await.status, 401);
+    let report = get(runtime.management, "/server").await.json();
+    assert!(report["live"]["error"].as_str().unwrap().starts_with("auth: the section is gone"), "{report}");
+
+    runtime.write("config.yaml", &format!("{PORTS}auth: {{anonymous: allow}}\n"));
+    runtime.line("live configuration reloaded").await;
+    assert_eq!(call(runtime.mcp, "echo", json!({"text": "a"})).await.status, 200, "who says so gets it");
+}
+
+#[tokio::test]
+async fn a_text_counts_once_it_stands_still() {
+    let mut runtime = Runtime::start_with(PORTS, Some(OPEN), &[]).await;
+    // Longer than a few polls, and never twice the same.
+    for step in 0..40 {
+        runtime.write("live.yaml", &format!("{OPEN}# {step}\nunfinished_{step}: {{}}\n"));
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    runtime.write("live.yaml", CLOSED);
+    runtime.line("live configuration reloaded").await;
+    let half = |line: &serde_json::Value| line["message"].as_str().is_some_and(|text| text.contains("unfinished"));
+    assert!(!runtime.lines().iter().any(half), "{:?}", runtime.lines());
+}
+
+#[tokio::test]
+async fn the_number_of_replicas_divides_the_rate_and_is_no_part_of_the_digest() {
+    let limited = format!("{OPEN}rate_limits: {{per_client: {{requests: 60, per_seconds: 3600}}}}\n");
+    let mut runtime = Runtime::start_with(PORTS, Some(&limited), &[]).await;
+    runtime.write("replicas", "20\n");
+    runtime.line_where(|line| line["replicas"] == 20).await;
+    let mut served = 0;
+    while call(runtime.mcp, "echo", json!({"text": "a"})).await.status == 200 {
+        served += 1;
+    }
+    assert_eq!(served, 3);
+    let report = get(runtime.management, "/server").await.json();
+    assert_eq!(report["live"]["digest"], mcp_server_config::digest(&limited));
+
+    runtime.write("replicas", "none");
+    let line = runtime.line("the earlier number of replicas stays").await;
+    assert!(line["exception"].as_str().unwrap().contains("write one from 1 on"), "{line}");
+    assert_eq!(call(runtime.mcp, "echo", json!({"text": "a"})).await.status, 429);
+
+    std::fs::remove_file(runtime.path("replicas")).unwrap();
+    runtime.line_where(|line| line["replicas"] == 1).await;
+}
+
 #[tokio::test]
 async fn a_config_map_volume_is_followed_through_its_links() {
     let directory = tempfile::tempdir().unwrap();
