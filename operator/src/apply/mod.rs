@@ -104,7 +104,7 @@ impl Writer<'_> {
         let applied = applied.map_err(|source| api_error("apply", *kind, name, source))?;
         info!(kind = kind.as_str(), child = %name, why = %difference, "applied");
         self.ctx.metrics.applied(*kind, difference.label());
-        self.remember(*kind, applied, found.as_deref());
+        self.remember(*kind, applied);
         Ok(())
     }
 
@@ -145,11 +145,10 @@ impl Writer<'_> {
     }
 
     /// The cache knows the answer before the watch brings it: the next reconcile must not write again.
-    fn remember(&self, kind: Kind, applied: DynamicObject, before: Option<&Child>) {
-        let mut child = Child::of(kind, applied.metadata);
-        if let Some(before) = before {
-            child.status = before.status.clone();
-        }
+    /// With the status of that very answer: the event of this version will not be taken any more.
+    fn remember(&self, kind: Kind, applied: DynamicObject) {
+        // What cannot be read comes by the watch, or not at all.
+        let Some(child) = Child::of_object(kind, applied) else { return };
         let (name, fingerprint) = (child.key.name.clone(), child.fields.fingerprint());
         self.ctx.memory.with(self.server, |server| server.settle(kind, &name, fingerprint));
         self.ctx.cache.children(kind).put(child);

@@ -4,6 +4,7 @@
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::networking::v1::Ingress;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use kube::api::DynamicObject;
 
 use super::fields::FieldSet;
 use super::table::{Entry, Index, Key};
@@ -96,6 +97,16 @@ impl Child {
             intent: metadata.annotations.and_then(|mut annotations| annotations.remove(INTENT)),
             fields,
             status: ChildStatus::None,
+        }
+    }
+
+    /// Trims an object of any kind. `None`: it is not what its kind says.
+    #[must_use]
+    pub fn of_object(kind: Kind, object: DynamicObject) -> Option<Self> {
+        match kind {
+            Kind::Deployment => object.try_parse().ok().map(Self::of_deployment),
+            Kind::Ingress => object.try_parse().ok().map(Self::of_ingress),
+            _ => Some(Self::of(kind, object.metadata)),
         }
     }
 

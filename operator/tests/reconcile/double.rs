@@ -84,6 +84,10 @@ impl Double {
         self.0.lock().unwrap().objects.insert(path.to_owned(), object);
     }
 
+    pub fn remove(&self, path: &str) {
+        self.0.lock().unwrap().objects.remove(path);
+    }
+
     pub fn get(&self, path: &str) -> Option<Value> {
         self.0.lock().unwrap().objects.get(path).cloned()
     }
@@ -128,6 +132,10 @@ impl State {
         let managed =
             json!([{"manager": "mcp-operator", "operation": "Apply", "fieldsType": "FieldsV1", "fieldsV1": fields}]);
         metadata.insert("managedFields".to_owned(), managed);
+        // Who applies an object does not touch its status.
+        if let Some(status) = self.objects.get(path).and_then(|before| before.get("status")) {
+            object.as_object_mut().unwrap().entry("status").or_insert(status.clone());
+        }
         self.objects.insert(path.to_owned(), object.clone());
         found(&object)
     }
