@@ -80,9 +80,23 @@ pub enum Error {
         #[source]
         source: serde_json::Error,
     },
+    /// The server's own keys are not usable.
+    #[error(
+        "Secret {name} has no key {key} of {} bytes or more: delete the Secret, and it is made anew (sessions end)",
+        crate::desired::keys::KEY_BYTES
+    )]
+    Keys {
+        /// The Secret's name.
+        name: String,
+        /// The key that is missing or too short.
+        key: &'static str,
+    },
     /// The operating system gave no randomness.
     #[error("make the keys: no randomness: {0}")]
     Randomness(String),
+    /// A bug of ours: this server fails, the others go on.
+    #[error("the reconcile panicked, which is a bug of the operator: {0}; please report it")]
+    Panicked(String),
     /// It took too long.
     #[error("the reconcile did not end in {} seconds: the API server answers slowly or not at all", .0.as_secs())]
     Deadline(Duration),
@@ -114,7 +128,7 @@ impl Error {
                 Some(400 | 422) => Reason::Rejected,
                 _ => Reason::ApplyFailed,
             },
-            Self::Render { .. } | Self::Randomness(_) => Reason::ApplyFailed,
+            Self::Render { .. } | Self::Randomness(_) | Self::Keys { .. } | Self::Panicked(_) => Reason::ApplyFailed,
             Self::Deadline(_) => Reason::TimedOut,
         }
     }
@@ -135,6 +149,8 @@ impl Error {
             // A stranger's object has none of our labels: no watch tells when it goes.
             Self::Conflict { .. } => Retry::After(Duration::from_secs(30)),
             Self::Contested { .. } => Retry::After(Duration::from_secs(60)),
+            // The Secret is watched.
+            Self::Keys { .. } => Retry::After(Duration::from_secs(600)),
             // The server itself goes next.
             Self::Api { source, .. } if is_namespace_ending(source) => Retry::After(Duration::from_secs(60)),
             Self::Terminating { .. }
@@ -142,6 +158,7 @@ impl Error {
             | Self::Status(_)
             | Self::Render { .. }
             | Self::Randomness(_)
+            | Self::Panicked(_)
             | Self::Deadline(_) => Retry::Backoff,
         }
     }

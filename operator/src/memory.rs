@@ -39,15 +39,15 @@ pub struct Remembered {
     digest_key: Option<DigestKey>,
 }
 
-/// A generated key of the server with that UID.
+/// A generated key of the server, from that version of its Secret.
 struct DigestKey {
-    uid: String,
+    version: String,
     key: Vec<u8>,
 }
 
 impl fmt::Debug for DigestKey {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "DigestKey(of {}, redacted)", self.uid)
+        write!(formatter, "DigestKey(of {}, redacted)", self.version)
     }
 }
 
@@ -116,13 +116,13 @@ impl Remembered {
 
     /// The key of digests, if it was read before.
     #[must_use]
-    pub fn digest_key(&self, uid: &str) -> Option<Vec<u8>> {
-        self.digest_key.as_ref().filter(|known| known.uid == uid).map(|known| known.key.clone())
+    pub fn digest_key(&self, version: &str) -> Option<Vec<u8>> {
+        self.digest_key.as_ref().filter(|known| known.version == version).map(|known| known.key.clone())
     }
 
     /// See [`Remembered::digest_key`].
-    pub fn remember_digest_key(&mut self, uid: &str, key: Vec<u8>) {
-        self.digest_key = Some(DigestKey { uid: uid.to_owned(), key });
+    pub fn remember_digest_key(&mut self, version: &str, key: Vec<u8>) {
+        self.digest_key = Some(DigestKey { version: version.to_owned(), key });
     }
 
     /// Counts a repair; returns how many there were lately, this one included.

@@ -33,7 +33,10 @@ pub(super) async fn ensure(writer: &Writer<'_>, template: &Template) -> Result<(
         // The watch has not shown it yet: an answer to an earlier POST was lost, or somebody was quicker.
         Err(kube::Error::Api(status)) if status.code == 409 => {
             let found = api.get_metadata(&name).await.map_err(|source| api_error("look for", KIND, &name, source))?;
-            super::guard(&Child::of(KIND, found.metadata), writer.id)
+            let found = Child::of(KIND, found.metadata);
+            super::guard(&found, writer.id)?;
+            writer.ctx.cache.children(KIND).put(found);
+            Ok(())
         }
         Err(source) => Err(api_error("create", KIND, &name, source)),
     }

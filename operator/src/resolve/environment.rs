@@ -69,35 +69,35 @@ async fn part(
     kind: Kind,
     name: &str,
     keys: &Option<BTreeSet<String>>,
-    secret_key: &[u8],
+    secret_key: &SecretKey,
     id: &Identity,
     ctx: &Context,
 ) -> Result<Part, Error> {
     let server = Key::new(&id.namespace, &id.name);
     // An optional object that is not there has a digest too: its appearance is a change.
     let Some(found) = ctx.cache.children(kind).get(&Key::new(&id.namespace, name)) else {
-        return Ok(of_values(kind, name, &BTreeMap::new(), keys, secret_key));
+        return Ok(of_values(kind, name, &BTreeMap::new(), keys, &secret_key.bytes));
     };
-    let version = format!("{}/{}/{keys:?}", found.uid, found.resource_version);
+    let version = format!("{}/{}/{keys:?}/{}", found.uid, found.resource_version, secret_key.version);
     if let Some(known) = ctx.memory.with(&server, |memory| memory.environment(kind, name, &version)) {
         return Ok(known);
     }
     let values = read(kind, name, id, ctx).await?;
-    let part = of_values(kind, name, &values, keys, secret_key);
+    let part = of_values(kind, name, &values, keys, &secret_key.bytes);
     ctx.memory.with(&server, |memory| memory.remember_environment(kind, name, version, part));
     Ok(part)
 }
 
+/// The content of an object that the cache has. When it has gone meanwhile that is an error, not an empty environment:
+/// pods must not roll onto what is not there.
 async fn read(kind: Kind, name: &str, id: &Identity, ctx: &Context) -> Result<BTreeMap<String, Vec<u8>>, Error> {
     let failed = |source| Error::Api { action: "read", kind, name: name.to_owned(), source: Box::new(source) };
     if kind == Kind::Secret {
-        let secret =
-            Api::<Secret>::namespaced(ctx.client.clone(), &id.namespace).get_opt(name).await.map_err(failed)?;
-        let data = secret.and_then(|secret| secret.data).unwrap_or_default();
+        let secret = Api::<Secret>::namespaced(ctx.client.clone(), &id.namespace).get(name).await.map_err(failed)?;
+        let data = secret.data.unwrap_or_default();
         return Ok(data.into_iter().map(|(key, value)| (key, value.0)).collect());
     }
-    let map = Api::<ConfigMap>::namespaced(ctx.client.clone(), &id.namespace).get_opt(name).await.map_err(failed)?;
-    let map = map.unwrap_or_default();
+    let map = Api::<ConfigMap>::namespaced(ctx.client.clone(), &id.namespace).get(name).await.map_err(failed)?;
     let text = map.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.into_bytes()));
     let binary = map.binary_data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0));
     Ok(text.chain(binary).collect())
@@ -127,16 +127,27 @@ fn of_values(
     Sha256::digest(inner.finalize()).into()
 }
 
-async fn secret_key(id: &Identity, ctx: &Context) -> Result<Vec<u8>, Error> {
+/// What digests are made with, and which version of the Secret it is from.
+struct SecretKey {
+    version: String,
+    bytes: Vec<u8>,
+}
+
+async fn secret_key(id: &Identity, ctx: &Context) -> Result<SecretKey, Error> {
     let (server, name) = (Key::new(&id.namespace, &id.name), id.keys_name());
-    if let Some(known) = ctx.memory.with(&server, |memory| memory.digest_key(&id.uid)) {
-        return Ok(known);
-    }
     apply::ensure_keys(id, ctx).await?;
+    let found = ctx.cache.children(Kind::Secret).get(&Key::new(&id.namespace, &name));
+    // A Secret that was deleted and made anew has other keys, and the pods must see them.
+    let version = found.map(|found| format!("{}/{}", found.uid, found.resource_version)).unwrap_or_default();
+    if let Some(bytes) = ctx.memory.with(&server, |memory| memory.digest_key(&version)) {
+        return Ok(SecretKey { version, bytes });
+    }
     let mut values = read(Kind::Secret, &name, id, ctx).await?;
-    let key = values.remove(keys::PEER).unwrap_or_default();
-    ctx.memory.with(&server, |memory| memory.remember_digest_key(&id.uid, key.clone()));
-    Ok(key)
+    // An empty key would be none: anybody could check a guess of a password by its digest.
+    let bytes = values.remove(keys::PEER).filter(|bytes| bytes.len() >= keys::KEY_BYTES);
+    let bytes = bytes.ok_or(Error::Keys { name, key: keys::PEER })?;
+    ctx.memory.with(&server, |memory| memory.remember_digest_key(&version, bytes.clone()));
+    Ok(SecretKey { version, bytes })
 }
 
 #[cfg(test)]
