@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use http::header::USER_AGENT;
@@ -12,11 +13,17 @@ use tower::{BoxError, Layer, Service};
 
 use crate::metrics::Metrics;
 
+/// A connection that is silent for so long is dead: without it a list whose answer was lost would be waited for for ever.
+/// More than the 295 seconds for which kube lets a watch be silent.
+const SILENCE: Duration = Duration::from_secs(310);
+
 /// A client of the API server that `config` names.
 ///
 /// # Errors
 /// When its certificates cannot be used.
 pub fn client(mut config: Config, metrics: &Arc<Metrics>) -> Result<Client, kube::Error> {
+    config.read_timeout = Some(SILENCE);
+    config.reset_reader_on_write = true;
     config.headers.push((USER_AGENT, HeaderValue::from_static(concat!("mcp-operator/", env!("CARGO_PKG_VERSION")))));
     Ok(ClientBuilder::try_from(config)?.with_layer(&Counting(Arc::clone(metrics))).build())
 }

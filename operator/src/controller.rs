@@ -1,13 +1,14 @@
 //! Watches, queue and workers, put together. Runs until it is told to stop, and then finishes what it has begun.
 
 use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::channel::mpsc::UnboundedReceiver;
-use futures::{StreamExt, future};
+use futures::{FutureExt, StreamExt, future};
 use kube::api::ObjectMeta;
 use kube::core::PartialObjectMetaExt;
-use kube::runtime::controller::{Config, Error as RunError, applier};
+use kube::runtime::controller::{Action, Config, Error as RunError, applier};
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::utils::CancelableJoinHandle;
@@ -20,6 +21,7 @@ use tracing::{Instrument, debug, info};
 
 use crate::cache::{self, Change, Key, Server};
 use crate::context::Context;
+use crate::error::Error;
 use crate::health::Readiness;
 use crate::queue::Queue;
 use crate::reconcile::{Handle, error_policy, reconcile};
@@ -56,7 +58,8 @@ pub async fn run(
     applier(
         // A task of its own: rendering uses every core, and a cancelled one ends.
         |handle, ctx| {
-            CancelableJoinHandle::spawn(reconcile(handle, ctx).in_current_span(), &runtime::Handle::current())
+            let work = caught(reconcile(handle, ctx)).in_current_span();
+            CancelableJoinHandle::spawn(work, &runtime::Handle::current())
         },
         error_policy,
         ctx,
@@ -75,6 +78,15 @@ pub async fn run(
     })
     .await;
     info!("every reconcile has ended");
+}
+
+/// A panic is the end of that reconcile, and not of all others: kube's handle would pass it on.
+async fn caught(work: impl Future<Output = Result<Action, Error>>) -> Result<Action, Error> {
+    // What is shared is behind locks that outlive a panic: see `Table`.
+    AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        Err(Error::Panicked(text.unwrap_or("no message").to_owned()))
+    })
 }
 
 /// The names of the servers, as kube's scheduler wants them. The objects themselves are in our own cache, which can hold
@@ -111,4 +123,16 @@ impl Handles {
 fn handle(key: Key) -> Handle {
     let metadata = ObjectMeta { name: Some(key.name), namespace: Some(key.namespace), ..ObjectMeta::default() };
     metadata.into_request_partial::<McpServer>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_fails_its_own_reconcile_only() {
+        let work = async { panic!("index {}", 3) };
+        assert!(matches!(caught(work).await, Err(Error::Panicked(why)) if why == "index 3"));
+        assert!(caught(async { Ok(Action::await_change()) }).await.is_ok());
+    }
 }
