@@ -59,7 +59,9 @@ pub async fn reconcile(handle: Arc<Handle>, ctx: Arc<Context>) -> Result<Action,
     let reported = timeout(ctx.deadline, report(&server, &key, &outcome, &seen, &ctx)).await;
     let reported = reported.unwrap_or(Err(Error::Deadline(ctx.deadline)));
     let result = match outcome {
-        Outcome::Failed(error) => Err(error),
+        Outcome::Failed(error) if error.retry() == Retry::Backoff => Err(error),
+        // What waits for a watch must have been said: a status that could not be written is tried again soon.
+        Outcome::Failed(error) => reported.and(Err(error)),
         Outcome::Programmed | Outcome::Suspended { .. } => reported,
     };
     if ctx.cache.servers.get(&key).is_none() {

@@ -17,9 +17,9 @@ use kube::core::{DeserializeGuard, PartialObjectMetaExt};
 use kube::runtime::controller::Action;
 use kube::runtime::events::{Recorder, Reporter};
 use mcp_crds::McpServer;
-use mcp_operator::cache::{Cache, Child, Key, Scope, Server};
+use mcp_operator::cache::{Cache, Child, ChildStatus, Key, Scope, Server};
 use mcp_operator::context::Context;
-use mcp_operator::error::Error;
+use mcp_operator::error::{Error, Retry};
 use mcp_operator::kind::Kind;
 use mcp_operator::memory::Memory;
 use mcp_operator::metrics::Metrics;
@@ -98,6 +98,10 @@ fn writes(requests: &[String]) -> Vec<&str> {
 
 fn deployment_path() -> String {
     format!("/apis/apps/v1/namespaces/{NAMESPACE}/deployments/demo")
+}
+
+fn secret_path(name: &str) -> String {
+    format!("/api/v1/namespaces/{NAMESPACE}/secrets/{name}")
 }
 
 fn env_digest(world: &World) -> String {
@@ -228,6 +232,29 @@ async fn an_object_that_lost_its_labels_is_still_ours() {
 }
 
 #[tokio::test]
+async fn what_is_written_is_known_with_the_status_of_that_moment() {
+    let world = World::with(server("demo").exposed("a.example"));
+    let owner = json!([{"apiVersion": "mcp-operator.dev/v1alpha1", "kind": "McpServer", "name": "demo", "uid": UID, "controller": true}]);
+    // Its labels were taken off: no watch shows it, and none will show this version again.
+    let deployment = json!({
+        "metadata": {"name": "demo", "namespace": NAMESPACE, "uid": "x", "ownerReferences": owner},
+        "status": {"observedGeneration": 1, "replicas": 2, "updatedReplicas": 2, "readyReplicas": 2}
+    });
+    let ingress = json!({
+        "metadata": {"name": "demo", "namespace": NAMESPACE, "uid": "y", "ownerReferences": owner},
+        "status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}}
+    });
+    world.api.put(&deployment_path(), deployment);
+    world.api.put(&format!("/apis/networking.k8s.io/v1/namespaces/{NAMESPACE}/ingresses/demo"), ingress);
+    world.reconcile().await.unwrap();
+    let key = Key::new(NAMESPACE, "demo");
+    let deployment = world.ctx.cache.children(Kind::Deployment).get(&key).unwrap();
+    assert_eq!(deployment.rollout().map(|rollout| (rollout.updated, rollout.ready)), Some((2, 2)));
+    let ingress = world.ctx.cache.children(Kind::Ingress).get(&key).unwrap();
+    assert_eq!(ingress.status, ChildStatus::Addresses(vec!["192.0.2.1".to_owned()]));
+}
+
+#[tokio::test]
 async fn nothing_is_written_while_a_reference_is_missing() {
     let world = World::with(server("demo").with_redis("s", "redis-url"));
     world.reconcile().await.unwrap_err();
@@ -245,11 +272,8 @@ async fn nothing_is_written_while_a_reference_is_missing() {
 
 #[tokio::test]
 async fn a_secret_in_the_environment_rolls_the_pods_when_its_content_changes_and_only_then() {
-    let env: Value = json!({"backend": {"container": {
-        "image": "x", "env": [{"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "s", "key": "token"}}}]
-    }}});
-    let world = World::with(server("demo").with(|spec| *spec = serde_json::from_value(env).unwrap()));
-    let path = format!("/api/v1/namespaces/{NAMESPACE}/secrets/s");
+    let world = with_token_in_environment();
+    let path = secret_path("s");
     let content = |token: &str| json!({"metadata": {"name": "s"}, "data": {"token": token, "other": token}});
     world.api.put(&path, content("b25l"));
     world.secret("s", "1");
@@ -268,6 +292,49 @@ async fn a_secret_in_the_environment_rolls_the_pods_when_its_content_changes_and
     assert_ne!(env_digest(&world), first);
 }
 
+fn with_token_in_environment() -> World {
+    let env: Value = json!({"backend": {"container": {
+        "image": "x", "env": [{"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "s", "key": "token"}}}]
+    }}});
+    World::with(server("demo").with(|spec| *spec = serde_json::from_value(env).unwrap()))
+}
+
+#[tokio::test]
+async fn pods_do_not_roll_onto_a_secret_that_has_just_gone() {
+    let world = with_token_in_environment();
+    // The watch has not told yet.
+    world.secret("s", "1");
+    let error = world.reconcile().await.unwrap_err();
+    assert_eq!(error.retry(), Retry::Backoff, "{error:?}");
+    assert!(world.api.get(&deployment_path()).is_none());
+}
+
+#[tokio::test]
+async fn keys_made_anew_make_the_digest_anew_and_broken_ones_make_none() {
+    let world = with_token_in_environment();
+    world.api.put(&secret_path("s"), json!({"metadata": {"name": "s"}, "data": {"token": "b25l"}}));
+    world.secret("s", "1");
+    world.reconcile().await.unwrap();
+    let first = env_digest(&world);
+
+    // Somebody deletes the keys; the operator makes new ones.
+    world.api.remove(&secret_path("demo-keys"));
+    world.ctx.cache.children(Kind::Secret).remove(&Key::new(NAMESPACE, "demo-keys"));
+    world.reconcile().await.unwrap();
+    assert_ne!(env_digest(&world), first, "and at once: not when the operator restarts");
+
+    // Keys that somebody emptied are no keys.
+    let path = secret_path("demo-keys");
+    let mut keys = world.api.get(&path).unwrap();
+    keys["data"] = json!({"session": "b25l"});
+    keys["metadata"]["resourceVersion"] = json!("100000");
+    let metadata = serde_json::from_value(keys["metadata"].clone()).unwrap();
+    world.api.put(&path, keys);
+    world.ctx.cache.children(Kind::Secret).put(Child::of(Kind::Secret, metadata));
+    let error = world.reconcile().await.unwrap_err();
+    assert!(matches!(error, Error::Keys { key: "peer", .. }), "{error:?}");
+}
+
 #[tokio::test]
 async fn a_status_that_cannot_be_written_is_tried_again() {
     let world = World::with(server("demo"));
@@ -276,6 +343,16 @@ async fn a_status_that_cannot_be_written_is_tried_again() {
     world.api.fail(|_, _| None);
     world.reconcile().await.unwrap();
     assert_eq!(world.condition("Programmed").0, "True");
+}
+
+#[tokio::test]
+async fn a_refusal_that_could_not_be_said_is_tried_again_soon() {
+    let world = World::with(server("demo").with_redis("s", "redis-url"));
+    world.api.fail(|_, path| path.ends_with("/status").then_some(Fault::Status(500)));
+    let error = world.reconcile().await.unwrap_err();
+    assert_eq!(error.retry(), Retry::Backoff, "{error:?}");
+    world.api.fail(|_, _| None);
+    assert!(matches!(world.reconcile().await.unwrap_err(), Error::Missing(_)));
 }
 
 #[tokio::test]
