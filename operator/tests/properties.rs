@@ -1,4 +1,5 @@
 //! What holds for the children of any valid server.
+#![expect(clippy::unwrap_used, reason = "a test that unwraps says where it failed")]
 
 mod support;
 
@@ -23,10 +24,13 @@ fn template(children: &Children) -> Value {
     serde_json::to_value(&children.deployment.spec.as_ref().unwrap().template).unwrap()
 }
 
+/// The configuration, and nothing else but a count.
 fn file(config_map: &k8s_openapi::api::core::v1::ConfigMap) -> &str {
-    let mut files = config_map.data.as_ref().unwrap().values();
-    let file = files.next().unwrap();
-    assert!(files.next().is_none());
+    let (mut files, others): (Vec<_>, Vec<_>) =
+        config_map.data.as_ref().unwrap().iter().partition(|(name, _)| name.ends_with(".yaml"));
+    assert!(others.into_iter().all(|(name, text)| name == "replicas" && text.parse::<u32>().unwrap() > 0));
+    let (_, file) = files.pop().unwrap();
+    assert!(files.is_empty());
     file
 }
 

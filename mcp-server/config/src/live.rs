@@ -218,7 +218,8 @@ pub struct RateLimits {
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
 pub struct PerClient {
-    /// Requests in each period, in this process. 0 switches the limit off.
+    /// Requests in each period, of all replicas together: each gives its share, rounded up. How many there are stands in
+    /// the file `replicas` beside the live file, in digits; without it there is one. 0 switches the limit off.
     pub requests: u32,
     /// The period in seconds.
     pub per_seconds: u32,

@@ -16,7 +16,8 @@ use super::yaml::{self, number};
 use super::{Identity, Invalid, endpoint, mounts};
 use crate::settings::Settings;
 
-/// The ConfigMap with the live file, and the digest by which a pod names the file it uses.
+/// The ConfigMap with the live file, and the digest by which a pod names the file it uses. The number of pods, by which
+/// they divide a rate, is a key of its own: scaling is no other configuration, and nobody waits until pods have read it.
 ///
 /// # Errors
 /// When a URL, network or host of the spec is none.
@@ -25,7 +26,8 @@ pub fn build(id: &Identity, spec: &McpServerSpec, settings: &Settings) -> Result
     let digest = mcp_server_config::digest(&text);
     let mut metadata = id.meta(id.live_config_name());
     metadata.labels.get_or_insert_default().insert(CONFIG.to_owned(), LIVE.to_owned());
-    let data = BTreeMap::from([(mounts::LIVE_FILE.to_owned(), text)]);
+    let replicas = spec.replicas.max(1).to_string();
+    let data = BTreeMap::from([(mounts::LIVE_FILE.to_owned(), text), (mounts::REPLICAS_FILE.to_owned(), replicas)]);
     Ok((ConfigMap { metadata, data: Some(data), ..ConfigMap::default() }, digest))
 }
 
@@ -105,16 +107,13 @@ fn trusted_proxies(spec: &McpServerSpec) -> Result<Vec<IpNet>, Invalid> {
     parsed.collect()
 }
 
-/// The pods count on their own: each gets its share of the rate, rounded up, so that a server never gives less than it
-/// was told to.
+/// For all pods together: each takes its share.
 fn per_client(spec: &McpServerSpec) -> Result<PerClient, Invalid> {
     let limit = &spec.rate_limits.per_client;
-    let pods: u32 = number("spec.replicas", spec.replicas.max(1))?;
-    let share = |field: &str, whole: i32| number::<u32>(field, whole).map(|whole| whole.div_ceil(pods));
     Ok(PerClient {
-        requests: share("spec.rateLimits.perClient.requests", limit.requests)?,
+        requests: number("spec.rateLimits.perClient.requests", limit.requests)?,
         per_seconds: seconds(&limit.per)?,
-        burst: limit.burst.map(|burst| share("spec.rateLimits.perClient.burst", burst)).transpose()?,
+        burst: limit.burst.map(|burst| number("spec.rateLimits.perClient.burst", burst)).transpose()?,
         count: count(spec),
     })
 }

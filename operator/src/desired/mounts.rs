@@ -15,6 +15,8 @@ use super::Identity;
 pub const BOOT_FILE: &str = "config.yaml";
 /// Key of the live ConfigMap.
 pub const LIVE_FILE: &str = "live.yaml";
+/// Key of the live ConfigMap beside it: the number of pods.
+pub const REPLICAS_FILE: &str = "replicas";
 /// Directory of the generated keys.
 pub const KEYS_DIR: &str = "/etc/mcp-server/keys";
 /// File with the redis URL.
