@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use mcp_server::state::State;
+use mcp_support::proxy::Proxy;
 use mcp_support::redis::Redis;
 use mcp_support::{Http, Runtime, config, eventually};
 use serde_json::json;
@@ -95,16 +96,28 @@ async fn a_session_that_ends_at_one_replica_ends_at_all() {
     assert_eq!(a.endpoint.sessions(), 0);
 }
 
-#[tokio::test]
+/// On several threads and again and again: requests must not get at a session's worker before its handshake is over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn many_requests_at_once_restore_a_session_once() {
     let redis = Redis::start().await;
     let (_a, on_a) = replica(&redis).await;
     let (b, on_b) = replica(&redis).await;
-    let session = on_a.session().await;
-    let calls = (0..20).map(|_| add(&on_b, &session));
-    let statuses = futures::future::join_all(calls).await;
-    assert!(statuses.iter().all(|status| *status == StatusCode::OK), "{statuses:?}");
-    assert_eq!(b.endpoint.sessions(), 1);
+    for held in 1..=20 {
+        let session = on_a.session().await;
+        let calls = (0..20).map(|id| {
+            let (http, session) = (on_b.clone(), session.clone());
+            tokio::spawn(async move {
+                let params = json!({"name": "add", "arguments": {"a": 1, "b": 2}});
+                let call = json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params});
+                let reply = http.post(&[("mcp-session-id", &session)], &call).await;
+                (reply.status, reply.message().await)
+            })
+        });
+        for (status, message) in futures::future::try_join_all(calls).await.expect("no panic") {
+            assert_eq!((status, &message["result"]["structuredContent"]["sum"]), (StatusCode::OK, &json!(3.0)));
+        }
+        assert_eq!(b.endpoint.sessions(), held);
+    }
 }
 
 #[tokio::test]
@@ -165,6 +178,19 @@ async fn without_redis_held_sessions_go_on_and_the_rest_is_503() {
     };
     tokio::time::timeout(mcp_support::PATIENCE, statuses).await.expect("the other replica serves it");
     on_b.session().await;
+}
+
+#[tokio::test]
+async fn a_connection_that_falls_silent_is_replaced() {
+    let redis = Redis::start().await;
+    let proxy = Proxy::to(([127, 0, 0, 1], redis.port).into()).await;
+    let mut config = redis.config(config());
+    config.redis.as_mut().expect("the section").url = Some(format!("redis://127.0.0.1:{}", proxy.port));
+    let state = State::open(&config).await.expect("opened");
+    assert_eq!(state.ping().await, Some(Ok(())));
+    proxy.freeze();
+    assert!(matches!(state.ping().await, Some(Err(_))));
+    assert_eq!(state.ping().await, Some(Ok(())), "the next command has a new connection");
 }
 
 #[tokio::test]

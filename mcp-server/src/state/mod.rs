@@ -1,6 +1,7 @@
 //! What outlives a request and is not the backend's: the redis that replicas share, and the key that binds sessions to
 //! their owners. Sessions themselves are in [`crate::mcp`]; here is only where they are written.
 
+mod breaker;
 mod keys;
 mod redis;
 mod source;

@@ -1,17 +1,19 @@
 //! One multiplexed connection to redis, made when it is first needed and made anew when it breaks or when the URL's file
-//! changes. A redis that is away costs one request its socket timeout; those of the next second fail at once, so that a
-//! lost redis never stalls what can be served without it.
+//! changes. A redis that is away costs one request its socket timeout; those of the next second fail at once, and then all
+//! but one that tries again, so that a lost redis never stalls what can be served without it.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use mcp_server_config::Redis as Section;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{Cmd, FromRedisValue, Pipeline, RedisError, RedisResult};
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
+use super::breaker::{Breaker, millis};
 use super::source::{self, Source};
 
 /// How long commands fail at once after one has failed.
@@ -33,8 +35,7 @@ pub struct Redis {
     /// Held while a new link is made: one at a time.
     relinking: Mutex<()>,
     started: Instant,
-    /// Milliseconds since `started` until which commands fail at once.
-    paused_until: AtomicU64,
+    breaker: Breaker,
     answered_once: AtomicBool,
 }
 
@@ -56,7 +57,7 @@ impl Redis {
             link: ArcSwap::from_pointee(link),
             relinking: Mutex::new(()),
             started: Instant::now(),
-            paused_until: AtomicU64::new(0),
+            breaker: Breaker::new(PAUSE, timeout),
             answered_once: AtomicBool::new(false),
         });
         if this.source.may_change() {
@@ -75,13 +76,13 @@ impl Redis {
 
     /// Runs one command.
     pub async fn run<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Unavailable> {
-        self.check_pause()?;
+        self.check()?;
         self.attempt(async |mut manager| command.query_async(&mut manager).await).await
     }
 
     /// Runs several commands at once.
     pub async fn run_all<T: FromRedisValue>(&self, commands: &Pipeline) -> Result<T, Unavailable> {
-        self.check_pause()?;
+        self.check()?;
         self.attempt(async |mut manager| commands.query_async(&mut manager).await).await
     }
 
@@ -96,16 +97,15 @@ impl Redis {
         self.answered_once.load(Ordering::Relaxed)
     }
 
-    fn check_pause(&self) -> Result<(), Unavailable> {
-        let paused = self.elapsed_millis() < self.paused_until.load(Ordering::Relaxed);
-        if paused { Err(Unavailable) } else { Ok(()) }
+    fn check(&self) -> Result<(), Unavailable> {
+        if self.breaker.admits(self.now()) { Ok(()) } else { Err(Unavailable) }
     }
 
     async fn attempt<T>(&self, ask: impl AsyncFnOnce(ConnectionManager) -> RedisResult<T>) -> Result<T, Unavailable> {
         let link = self.link.load_full();
         match tokio::time::timeout(self.timeout, ask(link.manager.clone())).await {
             Ok(Ok(value)) => {
-                self.paused_until.store(0, Ordering::Relaxed);
+                self.breaker.succeeded();
                 self.answered_once.store(true, Ordering::Relaxed);
                 Ok(value)
             }
@@ -121,18 +121,19 @@ impl Redis {
     }
 
     async fn failed(&self, link: &Arc<Link>, error: Option<&RedisError>) {
-        let pause = u64::try_from(PAUSE.as_millis()).unwrap_or(u64::MAX);
-        let before = self.paused_until.swap(self.elapsed_millis() + pause, Ordering::Relaxed);
         // Kind and code only: the text of some errors quotes arguments.
         let kind = error.map_or("timeout", |error| error.category());
         let code = error.and_then(RedisError::code);
-        if before == 0 {
+        // Commands that were under way when the link was replaced say nothing about the new one.
+        let news = Arc::ptr_eq(&self.link.load(), link) && self.breaker.failed(self.now());
+        if news {
             tracing::warn!(kind, code, "redis does not answer");
         } else {
             tracing::debug!(kind, code, "redis does not answer");
         }
-        // The manager connects again by itself after an I/O error, but keeps a refused login for ever.
-        if error.is_some_and(|error| !error.is_io_error()) {
+        // The manager connects again by itself after an I/O error. It keeps a refused login for ever, and a connection
+        // whose other end is gone without a word.
+        if error.is_none_or(|error| error.is_timeout() || !error.is_io_error()) {
             self.relink(link).await;
         }
     }
@@ -157,14 +158,15 @@ impl Redis {
             Ok(_) => {
                 tracing::info!("the URL of redis has changed");
                 self.relink(&link).await;
-                self.paused_until.store(0, Ordering::Relaxed);
+                self.breaker.succeeded();
             }
             Err(error) => tracing::warn!(%error, "redis keeps the URL it has"),
         }
     }
 
-    fn elapsed_millis(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    /// For the breaker.
+    fn now(&self) -> u64 {
+        millis(self.started.elapsed())
     }
 }
 
@@ -176,7 +178,7 @@ impl Link {
             .set_max_delay(Duration::from_millis(500))
             .set_connection_timeout(Some(timeout))
             .set_response_timeout(Some(timeout));
-        let manager = ConnectionManager::new_lazy_with_config(source::client(&url)?, config)
+        let manager = ConnectionManager::new_lazy_with_config(source::client(&url, timeout)?, config)
             .map_err(|_| "the connection cannot be set up".to_owned())?;
         Ok(Self { url, manager })
     }

@@ -2,9 +2,11 @@
 //! nothing here shows it.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use mcp_server_config::Redis as Section;
 use redis::IntoConnectionInfo as _;
+use redis::io::tcp::TcpSettings;
 
 /// Where the URL comes from.
 pub(super) enum Source {
@@ -38,22 +40,26 @@ impl Source {
     }
 }
 
-/// A client for that URL; nothing is connected yet.
-pub(super) fn client(url: &str) -> Result<redis::Client, String> {
+/// A client for that URL; nothing is connected yet. What the other end has not received within `timeout` breaks the
+/// connection.
+pub(super) fn client(url: &str, timeout: Duration) -> Result<redis::Client, String> {
     // The library's own errors may quote the URL.
     let refused =
         || "the URL is not one of redis: write redis://[user:password@]host[:port][/database], or rediss://".to_owned();
     let info = url.into_connection_info().map_err(|_| refused())?;
-    redis::Client::open(info).map_err(|_| refused())
+    let tcp = TcpSettings::default().set_nodelay(true).set_user_timeout(timeout);
+    redis::Client::open(info.set_tcp_settings(tcp)).map_err(|_| refused())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::client;
+    use super::*;
+
+    const TIMEOUT: Duration = Duration::from_secs(5);
 
     #[test]
     fn a_wrong_url_is_not_quoted() {
-        let error = client("redis//:secret@host").map(|_| ()).expect_err("refused");
+        let error = client("redis//:secret@host", TIMEOUT).map(|_| ()).expect_err("refused");
         assert!(!error.contains("secret"), "{error}");
         assert!(error.contains("redis://"), "{error}");
     }
@@ -61,7 +67,7 @@ mod tests {
     #[test]
     fn the_usual_forms_are_accepted() {
         for url in ["redis://host", "redis://:secret@host:6380/2", "rediss://user:secret@host", "redis://[::1]:6379"] {
-            assert!(client(url).is_ok(), "{url}");
+            assert!(client(url, TIMEOUT).is_ok(), "{url}");
         }
     }
 }
