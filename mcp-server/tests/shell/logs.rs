@@ -42,7 +42,7 @@ async fn health_checks_are_not_logged_and_files_get_the_same_lines() {
     let access = runtime.line("request").await;
     assert_eq!(access["path"], "/nothing", "the first line of a request");
     let written = std::fs::read_to_string(file).unwrap();
-    assert!(written.lines().any(|line| line == access.to_string() || line.contains("\"/nothing\"")), "{written}");
+    assert!(written.lines().any(|line| line.contains("\"/nothing\"")), "{written}");
 }
 
 #[tokio::test]
