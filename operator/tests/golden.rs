@@ -1,5 +1,6 @@
 //! Every child of every fixture, as YAML to review. `cargo insta review`, or `INSTA_UPDATE=always cargo test`, takes a
 //! new rendering over.
+#![expect(clippy::unwrap_used, reason = "a test that unwraps says where it failed")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! What the API server takes and the operator refuses: each with field, value and remedy.
+#![expect(clippy::unwrap_used, reason = "a test that unwraps says where it failed")]
 
 mod support;
 
@@ -13,6 +14,7 @@ fn refusal(server: &Fixture) -> String {
 }
 
 /// A server with a container that has `fields`, in a pod with a volume `data`.
+#[expect(clippy::needless_pass_by_value, reason = "JSON literals read better by value")]
 fn container(fields: Value) -> Fixture {
     let mut container = json!({"image": "example/server"});
     container.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
