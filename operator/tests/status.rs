@@ -22,6 +22,8 @@ use mcp_operator::verify::{Anonymous, Findings, PodAnswer, Target};
 use mcp_server_config::report::{BackendReport, BackendState, LiveReport, ServerReport};
 use serde_json::{Value, json};
 
+const ADDRESS: &str = "http://demo.team-a.svc.cluster.local/mcp";
+
 /// A server, and what was last said of it.
 struct History {
     server: McpServer,
@@ -33,8 +35,8 @@ struct History {
 impl History {
     fn of(server: Fixture) -> Self {
         let seen = Observed {
-            address: "http://demo.team-a.svc.cluster.local/mcp".to_owned(),
-            selector: "a=b".to_owned(),
+            address: Some(ADDRESS.to_owned()),
+            selector: Some("a=b".to_owned()),
             backend: Some("builtin".to_owned()),
             target: Some(target(&[])),
             ..Observed::default()
@@ -112,7 +114,7 @@ impl History {
 fn target(pods: &[(&str, bool)]) -> Target {
     let endpoint = |(pod, ready): &(&str, bool)| Endpoint {
         pod: (*pod).to_owned(),
-        address: "10.0.0.1".to_owned(),
+        address: "10.0.0.1".parse().unwrap(),
         ready: *ready,
     };
     Target {
@@ -174,7 +176,7 @@ fn a_server_becomes_ready_and_publishes_its_address() {
     assert_eq!(history.is("Available"), ("False", "Starting"));
     history.rollout(1, 1, 1).serves().programmed();
     assert_eq!(history.is("Ready"), ("True", "Ready"));
-    assert_eq!(history.address(), Some("http://demo.team-a.svc.cluster.local/mcp"));
+    assert_eq!(history.address(), Some(ADDRESS));
     assert_eq!((history.is("Reconciling").0, history.is("Stalled").0), ("absent", "absent"), "as kstatus wants it");
     assert_eq!(history.said.tools.as_ref().map(|tools| tools.count), Some(5));
     assert_eq!(history.said.server.as_ref().unwrap().protocol_versions[0], "2026-07-28");
@@ -321,6 +323,90 @@ fn a_changed_configuration_is_verified_anew_and_the_address_stays() {
     assert_eq!(history.is("Verified"), ("Unknown", "ReloadPending"));
     assert_eq!(history.is("Ready"), ("Unknown", "ReloadPending"));
     assert!(history.address().is_some());
+}
+
+#[test]
+fn the_address_goes_when_the_server_moves_and_comes_back_verified() {
+    let mut history = ready(server("demo"));
+    history.server.metadata.generation = Some(2);
+    history.seen.address = Some("https://a.example/mcp".to_owned());
+    history.seen.target.as_mut().unwrap().live_digest = "newer".to_owned();
+    history.programmed();
+    assert_eq!((history.is("Verified").0, history.address()), ("Unknown", None), "nothing answers at the old one");
+    history.seen.target.as_mut().unwrap().live_digest = "digest".to_owned();
+    history.programmed();
+    assert_eq!(history.address(), Some("https://a.example/mcp"));
+}
+
+#[test]
+fn a_restarted_operator_does_not_repeat_that_pods_serve_when_none_is_ready() {
+    let mut history = ready(server("demo"));
+    history.seen.target = Some(target(&[("p", false)]));
+    history.seen.findings = None;
+    history.rollout(1, 1, 0).programmed();
+    assert_eq!(history.is("Verified"), ("False", "NotServing"));
+    assert_eq!(history.address(), None);
+}
+
+#[test]
+fn an_unreadable_spec_takes_nothing_back_that_was_said_of_the_pods() {
+    let mut history = ready(server("demo"));
+    let before = history.said.clone();
+    // What there is of a server that cannot be read: the default spec, and no plan.
+    history.server.spec = mcp_crds::McpServerSpec::default();
+    history.server.metadata.generation = Some(2);
+    history.seen = Observed::default();
+    let failed = Outcome::Failed(Error::Unreadable("spec.replicas: invalid type".to_owned()));
+    history.say(&failed);
+    assert_eq!((history.is("Accepted"), history.is("Ready")), (("False", "InvalidSpec"), ("False", "InvalidSpec")));
+    assert_eq!((history.is("Programmed").0, history.is("Stalled").0), ("Unknown", "True"));
+    for kind in ["Available", "Exposed", "Verified"] {
+        let condition = |said: &McpServerStatus| said.conditions.iter().find(|one| one.type_ == kind).cloned();
+        assert_eq!(condition(&history.said), condition(&before), "{kind}");
+    }
+    assert_eq!((&history.said.address, &history.said.selector), (&before.address, &before.selector));
+    assert_eq!((history.said.replicas, &history.said.tools), (1, &before.tools));
+    let once = history.said.clone();
+    history.say(&failed);
+    assert_eq!(history.said, once, "said once");
+}
+
+#[test]
+fn an_unreadable_spec_of_which_nothing_was_said_yet_has_every_condition() {
+    let mut history = History::of(server("demo"));
+    history.say(&Outcome::Failed(Error::Unreadable("spec.replicas: invalid type".to_owned())));
+    assert_eq!((history.is("Available"), history.address()), (("Unknown", "NotAccepted"), None));
+    assert_eq!((history.is("Exposed").0, history.is("Verified").0), ("Unknown", "Unknown"));
+}
+
+#[test]
+fn a_reconcile_that_failed_on_its_way_takes_neither_address_nor_selector() {
+    let mut history = ready(server("demo"));
+    let before = history.said.clone();
+    history.seen.target = None;
+    history.seen.findings = None;
+    history.say(&Outcome::Failed(Error::Deadline(std::time::Duration::from_secs(30))));
+    assert_eq!(history.is("Programmed"), ("False", "TimedOut"));
+    assert_eq!(history.is("Verified"), ("True", "Verified"));
+    assert_eq!((&history.said.address, &history.said.selector), (&before.address, &before.selector));
+}
+
+#[test]
+fn pods_that_nobody_has_told_to_go_are_not_scaled_to_zero() {
+    let refused = Outcome::Failed(Error::Missing(vec!["Secret s does not exist".to_owned()]));
+    for outcome in [Outcome::Suspended { converged: false }, refused] {
+        let mut history = ready(server("demo").replicas(2));
+        history.server.spec.replicas = 0;
+        history.say(&outcome);
+        assert_eq!(history.is("Available"), ("True", "Available"), "{outcome:?}");
+        assert_eq!(
+            (history.is("Verified"), history.message("Available")),
+            (("True", "Verified"), "2 of 2 pods are ready")
+        );
+        let mut fresh = History::of(server("demo").replicas(0));
+        fresh.say(&outcome);
+        assert_eq!((fresh.is("Available"), fresh.address()), (("False", "NotCreated"), None), "{outcome:?}");
+    }
 }
 
 #[test]

@@ -29,6 +29,7 @@ struct Fake {
     digest: Mutex<String>,
     status: AtomicU16,
     body_bytes: AtomicUsize,
+    reports: AtomicUsize,
     versions: Mutex<Vec<String>>,
     ended: Mutex<Vec<HeaderMap>>,
     asked: Mutex<Vec<(HeaderMap, Value)>>,
@@ -39,6 +40,7 @@ async fn fake() -> (Arc<Fake>, u16) {
         digest: Mutex::new("new".to_owned()),
         status: AtomicU16::new(200),
         body_bytes: AtomicUsize::new(0),
+        reports: AtomicUsize::new(0),
         versions: Mutex::default(),
         ended: Mutex::default(),
         asked: Mutex::new(Vec::new()),
@@ -52,6 +54,7 @@ async fn fake() -> (Arc<Fake>, u16) {
 }
 
 async fn report(State(fake): State<Arc<Fake>>) -> String {
+    fake.reports.fetch_add(1, Ordering::Relaxed);
     let live = LiveReport { digest: fake.digest.lock().unwrap().clone(), error: None };
     let backend =
         BackendReport { protocol_versions: fake.versions.lock().unwrap().clone(), ..BackendReport::default() };
@@ -78,7 +81,7 @@ async fn end(State(fake): State<Arc<Fake>>, headers: HeaderMap) {
 }
 
 fn target(port: u16) -> Target {
-    let pod = Endpoint { pod: "p".to_owned(), address: "127.0.0.1".to_owned(), ready: true };
+    let pod = Endpoint { pod: "p".to_owned(), address: "127.0.0.1".parse().unwrap(), ready: true };
     Target {
         server: Key::new("ns", "demo"),
         uid: "u".to_owned(),
@@ -207,6 +210,23 @@ async fn a_changed_target_is_asked_at_once() {
     *fake.digest.lock().unwrap() = "newer".to_owned();
     let changed = Target { live_digest: "newer".to_owned(), ..target(port) };
     until(&verifier, &mut woken, &changed, |found| found.live_digest == "newer" && found.is_reloaded()).await;
+}
+
+#[tokio::test]
+async fn many_changes_in_a_row_are_asked_about_together() {
+    let (fake, port) = fake().await;
+    let (verifier, mut woken) = verifier();
+    until(&verifier, &mut woken, &target(port), |_| true).await;
+    let before = fake.reports.load(Ordering::Relaxed);
+    let changed = |change: usize| Target { live_digest: change.to_string(), ..target(port) };
+    for change in 0..20 {
+        verifier.observe(changed(change));
+        // The verifier could ask meanwhile.
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    until(&verifier, &mut woken, &changed(19), |found| found.live_digest == "19").await;
+    let asked = fake.reports.load(Ordering::Relaxed) - before;
+    assert!(asked < 10, "asked {asked} times about 20 changes");
 }
 
 #[tokio::test]

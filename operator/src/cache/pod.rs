@@ -1,6 +1,7 @@
 //! What is kept of the pods of our servers, and of the ReplicaSets and EndpointSlices around them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
@@ -20,6 +21,8 @@ pub struct PodView {
     pub deleting: bool,
     /// It is ready.
     pub ready: bool,
+    /// Its own addresses, by the word of its kubelet.
+    pub addresses: BTreeSet<IpAddr>,
     /// Why it is not, as far as Kubernetes knows.
     pub failure: Option<PodFailure>,
 }
@@ -99,7 +102,14 @@ impl PodView {
         let containers = status.init_container_statuses.into_iter().chain(status.container_statuses).flatten();
         let failures = containers.filter_map(|container| container_failure(&container)).chain(unschedulable);
         let failure = if ready { None } else { failures.min_by_key(|failure| failure.kind) };
-        Self { deleting: pod.metadata.deletion_timestamp.is_some(), ready, failure, part: Part::of(pod.metadata) }
+        let addresses = status.pod_ips.unwrap_or_default();
+        Self {
+            deleting: pod.metadata.deletion_timestamp.is_some(),
+            ready,
+            addresses: addresses.iter().filter_map(|address| address.ip.parse().ok()).collect(),
+            failure,
+            part: Part::of(pod.metadata),
+        }
     }
 }
 
@@ -204,7 +214,7 @@ pub struct Endpoint {
     /// Name of the pod.
     pub pod: String,
     /// Its address.
-    pub address: String,
+    pub address: IpAddr,
     /// It takes traffic.
     pub ready: bool,
 }
@@ -222,7 +232,7 @@ impl SliceView {
             }
             Some(Endpoint {
                 pod: endpoint.target_ref?.name?,
-                address: endpoint.addresses.into_iter().next()?,
+                address: endpoint.addresses.first()?.parse().ok()?,
                 ready: conditions.ready.unwrap_or(true),
             })
         });

@@ -1,6 +1,7 @@
 //! The questions, over one connection each: bounded in time and size, following no redirect, carrying no credential.
 //! Only the server's own Service and pods are ever asked.
 
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, Client};
 use mcp_server_config::report::ServerReport;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, ToSocketAddrs};
 use tokio::time::timeout;
 
 use super::findings::Anonymous;
@@ -87,20 +88,21 @@ impl Via {
     /// # Errors
     /// When there is no report.
     pub async fn report(&self, target: &Target, pod: &Endpoint) -> Result<ServerReport, Unanswered> {
-        let to = format!("{}:{}", pod.address, target.management_port);
-        let request = Request::builder().method(Method::GET).uri("/server").header(HOST, &to);
-        let answer = self.exchange(&to, request, Bytes::new(), async {
+        let to = SocketAddr::new(pod.address, target.management_port);
+        let name = to.to_string();
+        let request = Request::builder().method(Method::GET).uri("/server").header(HOST, &name);
+        let answer = self.exchange(&name, request, Bytes::new(), async {
             match self {
-                Self::Cluster => tcp(&to).await,
+                Self::Cluster => tcp(to).await,
                 Self::PortForward(client) => forward(client, target, &pod.pod, target.management_port).await,
             }
         });
         let answer = answer.await?;
         if answer.status != StatusCode::OK {
-            return Err(Unanswered::Status { to, status: answer.status.as_u16() });
+            return Err(Unanswered::Status { to: name, status: answer.status.as_u16() });
         }
         serde_json::from_slice(&answer.body)
-            .map_err(|error| Unanswered::Exchange { to, why: format!("not a report: {error}") })
+            .map_err(|error| Unanswered::Exchange { to: name, why: format!("not a report: {error}") })
     }
 
     /// Asks without a token, through the Service, as any client would.
@@ -138,7 +140,7 @@ impl Via {
             request.uri(&target.path).header(HOST, &target.host).header(ACCEPT, "application/json, text/event-stream");
         self.exchange(&to, request, body, async {
             match (self, target.ready_pods().next()) {
-                (Self::Cluster, _) => tcp(&format!("{}:{}", target.dns, target.port)).await,
+                (Self::Cluster, _) => tcp((target.dns.as_str(), target.port)).await,
                 (Self::PortForward(client), Some(pod)) => forward(client, target, &pod.pod, target.mcp_port).await,
                 (Self::PortForward(_), None) => Err("no pod is ready".to_owned()),
             }
@@ -163,7 +165,7 @@ impl Via {
     }
 }
 
-async fn tcp(to: &str) -> Result<Pin<Box<dyn Stream>>, String> {
+async fn tcp(to: impl ToSocketAddrs) -> Result<Pin<Box<dyn Stream>>, String> {
     let stream = TcpStream::connect(to).await.map_err(|error| error.to_string())?;
     stream.set_nodelay(true).map_err(|error| error.to_string())?;
     Ok(Box::pin(stream))

@@ -155,7 +155,7 @@ mod tests {
     use crate::status::Truth;
 
     fn target(auth: bool) -> Target {
-        let pod = |name: &str, ready| Endpoint { pod: name.to_owned(), address: "10.0.0.1".to_owned(), ready };
+        let pod = |name: &str, ready| Endpoint { pod: name.to_owned(), address: "10.0.0.1".parse().unwrap(), ready };
         Target {
             server: Key::new("ns", "demo"),
             uid: "u".to_owned(),

@@ -44,7 +44,9 @@ const FAST: Duration = Duration::from_secs(1);
 const FAST_LAST: Duration = Duration::from_secs(15);
 /// Fast rounds that stay fast: the kubelet takes about a minute to bring a changed ConfigMap.
 const FAST_ROUNDS: u32 = 120;
-/// Servers asked at the same time.
+/// A roll-out changes the target with each pod: what changes within so short a time is asked about once.
+const CALM: Duration = Duration::from_millis(500);
+/// Questions at the same time, of all servers together.
 const AT_ONCE: usize = 64;
 
 /// Asks every server that it was told of, over and over.
@@ -130,7 +132,10 @@ impl Asker {
             tokio::select! {
                 () = sleep(pause(settled, quiet_rounds)) => {}
                 changed = targets.changed() => match changed {
-                    Ok(()) => quiet_rounds = 0,
+                    Ok(()) => {
+                        quiet_rounds = 0;
+                        sleep(CALM).await;
+                    }
                     Err(_) => return,
                 },
             }
@@ -139,8 +144,9 @@ impl Asker {
 
     /// Pods first: while one still has another configuration, the Service's answer would tell nothing.
     async fn round(&self, target: &Target, misses: u32, answer: &mut Option<LastAnswer>) -> Findings {
-        let Ok(_permit) = self.at_once.acquire().await else { return Findings::default() };
         let reports = target.pods.iter().map(|pod| async {
+            // Never closed: waiting cannot fail.
+            let _permit = self.at_once.acquire().await;
             let report = self.via.report(target, pod).await.map_err(|unanswered| unanswered.to_string());
             (pod.pod.clone(), PodAnswer { ready: pod.ready, report })
         });
@@ -155,6 +161,7 @@ impl Asker {
         if target.ready_pods().next().is_some() && found.is_reloaded() {
             asked = answer.as_ref().is_none_or(|answer| answer.fresh(target, Instant::now()).is_none());
             if asked {
+                let _permit = self.at_once.acquire().await;
                 let anonymous = self.via.anonymous(target, &Question::of(found.report())).await;
                 *answer = Some(LastAnswer::after(answer.as_ref(), anonymous, target, Instant::now()));
             }

@@ -103,7 +103,7 @@ mod tests {
             live_digest: "new".to_owned(),
             mcp_port: 8000,
             management_port: 9090,
-            pods: [Endpoint { pod: "a".to_owned(), address: "10.0.0.1".to_owned(), ready: true }].into(),
+            pods: [Endpoint { pod: "a".to_owned(), address: "10.0.0.1".parse().unwrap(), ready: true }].into(),
         }
     }
 

@@ -70,7 +70,7 @@ impl Target {
             if let Some(found) = slice.ports.get(MCP) {
                 target.mcp_port = *found;
             }
-            target.pods.extend(slice.endpoints.iter().cloned());
+            target.pods.extend(slice.endpoints.iter().filter(|endpoint| is_pod(endpoint, id, cache)).cloned());
         }
         target
     }
@@ -81,6 +81,13 @@ impl Target {
     }
 }
 
+/// Whether that is the address of one of the server's own pods. Who may write EndpointSlices or their labels could else
+/// have the operator ask anybody.
+fn is_pod(endpoint: &Endpoint, id: &Identity, cache: &Cache) -> bool {
+    let pod = cache.pods.get(&Key::new(&id.namespace, &endpoint.pod));
+    pod.is_some_and(|pod| pod.part.server_uid.as_deref() == Some(&id.uid) && pod.addresses.contains(&endpoint.address))
+}
+
 fn enforces_auth(server: &mcp_crds::McpServer) -> bool {
     server.spec.auth.as_ref().is_some_and(|auth| auth.anonymous == mcp_crds::Anonymous::Deny)
 }
@@ -88,4 +95,38 @@ fn enforces_auth(server: &mcp_crds::McpServer) -> bool {
 /// The schema bounds ports; 0 fails to connect, visibly.
 fn port(number: i32) -> u16 {
     u16::try_from(number).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::cache::PodView;
+
+    fn identity(uid: &str) -> Identity {
+        let server = serde_json::from_value(json!({
+            "apiVersion": "mcp-operator.dev/v1alpha1", "kind": "McpServer",
+            "metadata": {"name": "demo", "namespace": "ns", "uid": uid}, "spec": {"backend": {"builtin": {}}}
+        }));
+        Identity::of(&server.unwrap()).unwrap()
+    }
+
+    #[test]
+    fn only_addresses_of_the_servers_own_pods_are_asked() {
+        let cache = Cache::default();
+        let pod = json!({
+            "metadata": {"name": "p", "namespace": "ns", "labels": identity("u1").labels()},
+            "status": {"podIPs": [{"ip": "10.0.0.1"}, {"ip": "fd00::1"}]}
+        });
+        cache.pods.put(PodView::of(serde_json::from_value(pod).unwrap()));
+        let is_asked = |pod: &str, address: &str, uid: &str| {
+            let endpoint = Endpoint { pod: pod.to_owned(), address: address.parse().unwrap(), ready: true };
+            is_pod(&endpoint, &identity(uid), &cache)
+        };
+        assert!(is_asked("p", "10.0.0.1", "u1") && is_asked("p", "fd00::1", "u1"));
+        assert!(!is_asked("p", "169.254.169.254", "u1"), "somebody edited the slice");
+        assert!(!is_asked("q", "10.0.0.1", "u1"), "a pod that is not there");
+        assert!(!is_asked("p", "10.0.0.1", "u2"), "a pod of an earlier server with this name");
+    }
 }
