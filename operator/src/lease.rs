@@ -4,14 +4,14 @@
 //! two may hold the lease at once. Here silence is measured by our own clock alone, and each write carries the version
 //! that was read. Who loses the lease must exit: half a reconcile of the past is worse than a restart.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::api::PostParams;
 use kube::{Api, Client};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{debug, info, warn};
 
 use crate::desired::identity::MANAGER;
@@ -33,6 +33,8 @@ pub struct Election {
     api: Api<Lease>,
     identity: String,
     held: Option<Lease>,
+    /// When the write that we hold it by was sent: others count from its arrival, which is later.
+    renewed: Instant,
 }
 
 /// What a candidate may do about a lease that it has just looked at.
@@ -57,7 +59,7 @@ impl Election {
     /// A candidate with a name that no other process has.
     #[must_use]
     pub fn new(client: Client, namespace: &str, identity: String) -> Self {
-        Self { api: Api::namespaced(client, namespace), identity, held: None }
+        Self { api: Api::namespaced(client, namespace), identity, held: None, renewed: Instant::now() }
     }
 
     /// Waits until this process leads.
@@ -80,19 +82,25 @@ impl Election {
 
     /// Renews until that fails for too long: then this process must not write any more.
     pub async fn hold(&mut self) {
-        let mut renewed = Instant::now();
-        while renewed.elapsed() < GIVE_UP {
-            sleep(PERIOD).await;
-            match timeout(PATIENCE, self.renew()).await {
-                Ok(Ok(true)) => renewed = Instant::now(),
-                Ok(Ok(false)) => {
-                    warn!("somebody else holds the lease");
-                    return;
-                }
-                Ok(Err(error)) => warn!(error = &error as &dyn std::error::Error, "cannot renew the lease"),
-                Err(_) => warn!("cannot renew the lease: the API server does not answer"),
+        loop {
+            let deadline = self.renewed + GIVE_UP;
+            match timeout_at(deadline, self.renew_once()).await {
+                Ok(true) => {}
+                Ok(false) => return warn!("somebody else holds the lease"),
+                Err(_) => return warn!("the lease could not be renewed for {} seconds", GIVE_UP.as_secs()),
             }
         }
+    }
+
+    /// Whether the lease may still be ours: a renewal that failed is tried again until [`GIVE_UP`].
+    async fn renew_once(&mut self) -> bool {
+        sleep(PERIOD).await;
+        match timeout(PATIENCE, self.renew()).await {
+            Ok(Ok(ours)) => return ours,
+            Ok(Err(error)) => warn!(error = &error as &dyn std::error::Error, "cannot renew the lease"),
+            Err(_) => warn!("cannot renew the lease: the API server does not answer"),
+        }
+        true
     }
 
     /// Gives the lease back, so that the next process need not wait.
@@ -110,8 +118,10 @@ impl Election {
     }
 
     async fn attempt(&mut self, silence: &mut Option<Silence>) -> Result<bool, kube::Error> {
+        let found = self.api.get_opt(NAME).await?;
+        // Only now: a silence that began while we asked would be longer than it was.
         let now = Instant::now();
-        let written = match self.api.get_opt(NAME).await? {
+        let written = match found {
             None => self.create().await,
             Some(lease) => match claim(&lease, &self.identity, silence, now) {
                 Claim::Taken => return Ok(false),
@@ -121,6 +131,7 @@ impl Election {
         match written {
             Ok(lease) => {
                 self.held = Some(lease);
+                self.renewed = now;
                 Ok(true)
             }
             // Another candidate was quicker.
@@ -130,23 +141,24 @@ impl Election {
     }
 
     async fn renew(&mut self) -> Result<bool, kube::Error> {
-        let Some(mut lease) = self.held.clone() else { return Ok(false) };
-        lease.spec.get_or_insert_default().renew_time = Some(MicroTime(Timestamp::now()));
-        match self.write(lease).await {
-            Ok(lease) => {
-                self.held = Some(lease);
-                Ok(true)
-            }
-            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => self.look_again().await,
-            Err(error) => Err(error),
+        let Some(lease) = self.held.clone() else { return Ok(false) };
+        match self.write_renewal(lease).await {
+            // Our version is old: the answer to a renewal was lost, somebody edited the Lease, or somebody took it.
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
+            written => return written.map(|()| true),
         }
+        let lease = self.api.get_opt(NAME).await?;
+        let Some(lease) = lease.filter(|lease| holder(lease) == Some(&self.identity)) else { return Ok(false) };
+        // That it is ours is no renewal: the one whose answer was lost may be long ago.
+        self.write_renewal(lease).await.map(|()| true)
     }
 
-    /// Our version is old: the answer to a renewal was lost, somebody edited the Lease, or somebody took it.
-    async fn look_again(&mut self) -> Result<bool, kube::Error> {
-        let lease = self.api.get_opt(NAME).await?;
-        self.held = lease.filter(|lease| holder(lease) == Some(&self.identity));
-        Ok(self.held.is_some())
+    async fn write_renewal(&mut self, mut lease: Lease) -> Result<(), kube::Error> {
+        lease.spec.get_or_insert_default().renew_time = Some(MicroTime(Timestamp::now()));
+        let sent = Instant::now();
+        self.held = Some(self.write(lease).await?);
+        self.renewed = sent;
+        Ok(())
     }
 
     async fn create(&self) -> Result<Lease, kube::Error> {
@@ -209,7 +221,60 @@ fn taken(mut lease: Lease, identity: &str) -> Lease {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use http::{Method, Request, Response};
+    use kube::client::Body;
+    use tower::service_fn;
+
     use super::*;
+
+    /// A lease that is held, in front of an API server that answers the requests that it expects, each after so many
+    /// milliseconds and with that status. All others are never answered.
+    fn held(answers: &'static [(Method, u64, u16)]) -> Election {
+        let asked = Arc::new(Mutex::new(answers.iter()));
+        let service = service_fn(move |request: Request<Body>| {
+            let answer = asked.lock().unwrap().next();
+            async move {
+                let Some((method, delay, status)) = answer else { return std::future::pending().await };
+                assert_eq!(request.method(), method);
+                sleep(Duration::from_millis(*delay)).await;
+                let refusal = serde_json::json!({"status": "Failure", "code": status, "message": "", "reason": ""});
+                let body = if *status == 200 { serde_json::to_value(lease("me", "2")).unwrap() } else { refusal };
+                let answer = Response::builder().status(*status).body(Body::from(body.to_string().into_bytes()));
+                Ok::<_, tower::BoxError>(answer.unwrap())
+            }
+        });
+        let election = Election::new(Client::new(service, "default"), "default", "me".to_owned());
+        Election { held: Some(lease("me", "1")), ..election }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_cannot_renew_stops_before_others_take_over() {
+        // Sent after two seconds, answered after nearly four more, and never again.
+        let (start, mut election) = (Instant::now(), held(&[(Method::PUT, 3900, 200)]));
+        election.hold().await;
+        assert_eq!(start.elapsed().as_secs(), 12, "ten seconds after the last renewal was sent");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn to_find_that_it_is_still_ours_is_no_renewal() {
+        // The first renewal may have arrived, its answer did not: others count from then.
+        let answers = &[(Method::PUT, 60_000, 200), (Method::PUT, 0, 409), (Method::GET, 0, 200)];
+        let (start, mut election) = (Instant::now(), held(answers));
+        election.hold().await;
+        assert_eq!(start.elapsed().as_secs(), 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_silence_of_another_begins_when_it_was_seen() {
+        // Taken three seconds after the question: a renewal may have come just before.
+        let (start, mut silence) = (Instant::now(), None);
+        let mut election = held(&[(Method::GET, 3000, 200)]);
+        election.identity = "other".to_owned();
+        assert!(!election.attempt(&mut silence).await.unwrap());
+        assert_eq!(silence.map(|silence| silence.since - start), Some(Duration::from_secs(3)));
+    }
 
     fn lease(holder: &str, version: &str) -> Lease {
         let metadata = ObjectMeta { resource_version: Some(version.to_owned()), ..ObjectMeta::default() };
