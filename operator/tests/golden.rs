@@ -30,7 +30,7 @@ fn every_example_is_accepted() {
         let path = entry.unwrap().path();
         for document in documents(&std::fs::read_to_string(&path).unwrap()) {
             if document["kind"] == "McpServer" {
-                let server = store(document);
+                let server = store(&document);
                 desired(&server, &Resolved::default(), &support::settings())
                     .unwrap_or_else(|invalid| panic!("{}: {invalid}", path.display()));
                 seen += 1;
@@ -44,7 +44,7 @@ fn every_example_is_accepted() {
 fn load(path: &Path) -> (Fixture, Resolved) {
     let text = std::fs::read_to_string(path).unwrap();
     let mut documents = documents(&text).into_iter();
-    let server = store(documents.next().unwrap());
+    let server = store(&documents.next().unwrap());
     let refs = documents.next().map(resolved).unwrap_or_default();
     (server, refs)
 }
@@ -57,7 +57,7 @@ fn documents(text: &str) -> Vec<Value> {
         .collect()
 }
 
-fn store(document: Value) -> Fixture {
+fn store(document: &Value) -> Fixture {
     let server: McpServer = serde_json::from_value(document.clone()).unwrap();
     let read = serde_json::to_value(&server).unwrap();
     assert_contains("spec", &read["spec"], &document["spec"]);
