@@ -1,5 +1,6 @@
 //! One server, brought to its spec: resolve → desired → apply → observe → report.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -85,9 +86,10 @@ struct Plan {
 fn object(entry: &Server) -> (Arc<McpServer>, Result<(), Error>) {
     match &entry.object {
         Ok(server) => (Arc::clone(server), Ok(())),
-        Err(Unreadable { metadata, error }) => {
+        Err(Unreadable { metadata, status, error }) => {
             let mut server = McpServer::new("", mcp_crds::McpServerSpec::default());
             server.metadata = metadata.clone();
+            server.status.clone_from(status);
             (Arc::new(server), Err(Error::Unreadable(crate::text::clean(error))))
         }
     }
@@ -111,35 +113,40 @@ fn keys_of(id: &Identity) -> Key {
 
 async fn act(server: &McpServer, plan: &Plan, ctx: &Context) -> Outcome {
     let Plan { id, resolution, children } = plan;
+    // Nothing is written while something is missing: pods that run keep what they have.
+    if let Err(missing) = resolution.complete() {
+        return Outcome::Failed(missing);
+    }
     if server.spec.suspend {
         return Outcome::Suspended { converged: apply::is_converged(children, id, ctx) };
     }
-    // Nothing is written while something is missing: pods that run keep what they have.
-    let applied = match resolution.complete() {
-        Ok(()) => apply::apply(children, id, ctx).await,
-        Err(missing) => Err(missing),
-    };
-    applied.map_or_else(Outcome::Failed, |()| Outcome::Programmed)
+    apply::apply(children, id, ctx).await.map_or_else(Outcome::Failed, |()| Outcome::Programmed)
 }
 
-/// What the cluster says, from the cache, and what the server itself says, from the verifier.
+/// What the cluster says, from the cache, and what the server itself says, from the verifier. As much of it as possible
+/// is known without a plan: an API server that does not answer for a moment must not change what is said.
 fn observe(server: &McpServer, key: &Key, plan: Option<&Plan>, ctx: &Context) -> Observed {
     let uid = server.metadata.uid.as_deref().unwrap_or_default();
     let child = |kind: Kind| ctx.cache.children(kind).get(key).filter(|child| child.belongs_to(uid));
     let mut pods = ctx.cache.pods.find(&Index::Server(key.clone()));
     pods.retain(|pod| pod.part.server_uid.as_deref() == Some(uid));
+    let id = Identity::of(server).ok();
+    let resolution = match plan {
+        Some(plan) => Cow::Borrowed(&plan.resolution),
+        None => Cow::Owned(resolve(server, key, &ctx.cache, &ctx.scope).unwrap_or_default()),
+    };
     let target = plan.map(|plan| Target::of(server, &plan.id, &plan.children, &ctx.settings, &ctx.cache));
     Observed {
         deployment: child(Kind::Deployment),
         ingress: child(Kind::Ingress),
         pods,
-        pending_certificate: plan.and_then(|plan| plan.resolution.pending_certificate.clone()),
-        shared_hosts: plan.map(|plan| plan.resolution.resolved.shared_hosts.clone()).unwrap_or_default(),
+        pending_certificate: resolution.pending_certificate.clone(),
+        shared_hosts: resolution.resolved.shared_hosts.clone(),
         findings: target.clone().and_then(|target| ctx.verifier.as_ref()?.observe(target)),
         target,
         probes_off: ctx.verifier.is_none(),
-        address: plan.map(|plan| endpoint::address(&plan.id, &server.spec, &ctx.settings)).unwrap_or_default(),
-        selector: plan.map(|plan| plan.id.selector_text()).unwrap_or_default(),
+        address: id.as_ref().map(|id| endpoint::address(id, &server.spec, &ctx.settings)),
+        selector: id.as_ref().map(Identity::selector_text),
         backend: Backend::of(&server.spec).ok().map(|backend| backend.kind().to_owned()),
     }
 }

@@ -18,7 +18,7 @@ pub use child::{Child, ChildStatus, INTENT, Owner, Rollout};
 pub use class::ClassView;
 pub use fields::FieldSet;
 pub use pod::{Endpoint, FailureKind, PodFailure, PodView, ReplicaSetView, SliceView};
-pub use server::{Server, Unreadable};
+pub use server::{Guard, Server, Unreadable};
 pub use table::{Change, Entry, Index, Key, Table, is_older};
 pub use watch::{Scope, Synced, start};
 

@@ -11,17 +11,19 @@ use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass, NetworkPolicy};
-use kube::core::{DeserializeGuard, PartialObjectMeta};
+use kube::core::PartialObjectMeta;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, Resource};
-use mcp_crds::McpServer;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
-use super::{Cache, Change, Child, ClassView, Entry, Index, Key, PodView, ReplicaSetView, Server, SliceView, Table};
+use super::server::neighbours;
+use super::{
+    Cache, Change, Child, ClassView, Entry, Guard, Index, Key, PodView, ReplicaSetView, Server, SliceView, Table,
+};
 use crate::desired::identity::OWNER_UID;
 use crate::kind::Kind;
 use crate::metrics::Metrics;
@@ -116,14 +118,10 @@ impl Part<'_> {
         let (cache, queue) = (Arc::clone(self.cache), self.queue.clone());
         let wake = move |change: &Change<Server>| {
             changed(change);
-            for server in change.entries() {
-                queue.push(server.key());
-                // Servers that share a host take turns: see `Resolved::shared_hosts`.
-                let hosts = server.indexes().into_iter().filter(|index| matches!(index, Index::Host(_)));
-                hosts.flat_map(|host| cache.servers.find(&host)).for_each(|other| queue.push(other.key()));
-            }
+            change.entries().for_each(|server| queue.push(server.key()));
+            neighbours(change, &cache.servers).into_iter().for_each(|other| queue.push(other));
         };
-        let api = self.api::<DeserializeGuard<McpServer>>();
+        let api = self.api::<Guard>();
         self.follow("McpServer", api, watcher::Config::default(), |cache| &cache.servers, Server::of, wake);
     }
 

@@ -113,11 +113,10 @@ fn is_shared(host: &str, key: &Key, cache: &Cache) -> bool {
 mod tests {
     use k8s_openapi::api::networking::v1::IngressClass;
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-    use kube::core::DeserializeGuard;
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::cache::{Child, ClassView, Server};
+    use crate::cache::{Child, ClassView, Guard, Server};
     use crate::kind::Kind;
 
     fn server(name: &str, spec: Value) -> McpServer {
@@ -186,9 +185,9 @@ mod tests {
     #[test]
     fn a_host_of_two_servers_is_shared() {
         let cache = Cache::default();
-        cache.servers.put(Server::of(DeserializeGuard(Ok(exposed("a")))));
+        cache.servers.put(Server::of(Guard(Ok(exposed("a").into()))));
         assert!(shared_hosts(&exposed("a"), &Key::new("ns", "a"), &cache).is_empty());
-        cache.servers.put(Server::of(DeserializeGuard(Ok(exposed("b")))));
+        cache.servers.put(Server::of(Guard(Ok(exposed("b").into()))));
         assert_eq!(shared_hosts(&exposed("a"), &Key::new("ns", "a"), &cache), BTreeSet::from(["a.example".to_owned()]));
     }
 }

@@ -11,6 +11,7 @@ mod condition;
 mod exposed;
 mod reason;
 mod report;
+mod unreadable;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -63,10 +64,10 @@ pub struct Observed {
     pub findings: Option<Findings>,
     /// Servers are not asked: `--probe-via=none`.
     pub probes_off: bool,
-    /// What a client types.
-    pub address: String,
-    /// Label selector of the pods.
-    pub selector: String,
+    /// What a client types. `None` while that cannot be known: then the earlier one counts.
+    pub address: Option<String>,
+    /// Label selector of the pods; the same.
+    pub selector: Option<String>,
     /// Member of `spec.backend`.
     pub backend: Option<String>,
 }
@@ -88,9 +89,13 @@ pub fn status(
     earlier: &McpServerStatus,
     now: Timestamp,
 ) -> McpServerStatus {
+    if let Outcome::Failed(error @ Error::Unreadable(_)) = outcome {
+        return unreadable::status(server, error, earlier, now);
+    }
     let generation = server.metadata.generation;
     let verdicts = verdicts(server, outcome, seen, earlier);
-    let ready = ready(&verdicts, &seen.address);
+    let address = address(&verdicts.verified, seen, earlier);
+    let ready = ready(&verdicts, address.as_ref());
     let rollout = seen.deployment.as_deref().and_then(Child::rollout);
     // Until the Deployment's controller has seen what we wrote, nothing new is known of the pods. Conditions that keep
     // their old generation say so, and `kubectl wait` understands it.
@@ -120,13 +125,13 @@ pub fn status(
     let report = seen.findings.as_ref().and_then(Findings::report);
     McpServerStatus {
         observed_generation: generation,
-        address: address(&verdicts.verified, seen, earlier),
+        address,
         backend: seen.backend.clone(),
         server: report.map_or_else(|| earlier.server.clone(), |report| Some(server_info(report))),
         tools: report.map_or_else(|| earlier.tools.clone(), tools_info),
         replicas: rollout.map_or(0, |rollout| rollout.replicas),
         ready_replicas: rollout.map_or(0, |rollout| rollout.ready),
-        selector: Some(seen.selector.clone()).filter(|selector| !selector.is_empty()),
+        selector: seen.selector.clone().or_else(|| earlier.selector.clone()),
         conditions,
     }
 }
@@ -134,10 +139,10 @@ pub fn status(
 fn verdicts(server: &McpServer, outcome: &Outcome, seen: &Observed, earlier: &McpServerStatus) -> Verdicts {
     let (accepted, programmed) = written(server, outcome);
     let failure = available::failure(seen.pods.iter().map(AsRef::as_ref));
-    let wanted = server.spec.replicas;
+    let deployment = seen.deployment.as_deref();
+    let wanted = wanted(server, outcome, deployment);
     let held = find(&earlier.conditions, Type::Available)
         .is_some_and(|condition| condition.status == "True" && condition.reason != Reason::ScaledToZero.as_str());
-    let deployment = seen.deployment.as_deref();
     let available = available::verdict(deployment, wanted, failure, seen.findings.as_ref(), held);
     let available = told_by_pods(available, server, seen, &earlier.conditions);
     let stage = available::stage(deployment, wanted, failure);
@@ -148,10 +153,19 @@ fn verdicts(server: &McpServer, outcome: &Outcome, seen: &Observed, earlier: &Mc
     };
     Verdicts {
         exposed: exposed::verdict(&server.spec, route),
-        verified: verified(server, seen, stage, &available, &earlier.conditions),
+        verified: verified(server, outcome, seen, stage, &available, &earlier.conditions),
         accepted,
         programmed,
         available,
+    }
+}
+
+/// How many pods there should be. Until the spec is written those of before count: nobody has told them to go.
+fn wanted(server: &McpServer, outcome: &Outcome, deployment: Option<&Child>) -> i32 {
+    let before = deployment.map_or(1, |deployment| deployment.rollout().map_or(0, |rollout| rollout.replicas));
+    match outcome {
+        Outcome::Programmed | Outcome::Suspended { converged: true } => server.spec.replicas,
+        Outcome::Suspended { converged: false } | Outcome::Failed(_) => server.spec.replicas.max(before),
     }
 }
 
@@ -195,7 +209,14 @@ fn accepted(server: &McpServer) -> Verdict {
     Verdict::yes(Reason::Accepted, "the spec can work")
 }
 
-fn verified(server: &McpServer, seen: &Observed, stage: Stage, available: &Verdict, earlier: &[Condition]) -> Verdict {
+fn verified(
+    server: &McpServer,
+    outcome: &Outcome,
+    seen: &Observed,
+    stage: Stage,
+    available: &Verdict,
+    earlier: &[Condition],
+) -> Verdict {
     if stage == Stage::Zero {
         return Verdict::yes(Reason::ScaledToZero, "replicas is 0");
     }
@@ -203,7 +224,13 @@ fn verified(server: &McpServer, seen: &Observed, stage: Stage, available: &Verdi
         return Verdict::unknown(Reason::NotProbed, "the operator was told not to ask servers");
     }
     let Some(target) = &seen.target else {
-        return keep(earlier, server, false, Verdict::unknown(Reason::NotAccepted, "waits until the spec is accepted"));
+        let otherwise = match outcome {
+            Outcome::Failed(error) if error.refuses_spec() => {
+                Verdict::unknown(Reason::NotAccepted, "waits until the spec is accepted")
+            }
+            _ => Verdict::unknown(Reason::NotAsked, "waits until the objects are written"),
+        };
+        return keep(earlier, server, false, otherwise);
     };
     let verdict = match judge(target, seen.findings.as_ref()) {
         Judgement::Say(verdict) => verdict,
@@ -232,14 +259,15 @@ impl Verdict {
 }
 
 /// What was said before, unless it speaks of another configuration: a restarted operator has asked nobody yet, and must
-/// not say that it knows nothing.
+/// not say that it knows nothing. What certainly does not hold any more is not kept.
 fn keep(earlier: &[Condition], server: &McpServer, asked: bool, otherwise: Verdict) -> Verdict {
     let before = find(earlier, Type::Verified)
         .filter(|condition| asked || condition.observed_generation == server.metadata.generation);
-    before.and_then(Verdict::of).unwrap_or(otherwise)
+    let before = before.and_then(Verdict::of).filter(|before| !(before.holds() && otherwise.truth == Truth::False));
+    before.unwrap_or(otherwise)
 }
 
-fn ready(verdicts: &Verdicts, address: &str) -> Verdict {
+fn ready(verdicts: &Verdicts, address: Option<&Address>) -> Verdict {
     let Verdicts { accepted, programmed, available, exposed, verified } = verdicts;
     let all = [accepted, programmed, available, exposed, verified];
     let counted = || all.into_iter().filter(|verdict| verdict.reason != Reason::NotProbed);
@@ -249,7 +277,10 @@ fn ready(verdicts: &Verdicts, address: &str) -> Verdict {
     match short {
         Some(verdict) => verdict.clone(),
         None if available.reason == Reason::ScaledToZero => Verdict::yes(Reason::ScaledToZero, "replicas is 0"),
-        None => Verdict::yes(Reason::Ready, format!("serves at {address}")),
+        None => {
+            let url = address.map(|address| address.url.as_str()).unwrap_or_default();
+            Verdict::yes(Reason::Ready, format!("serves at {url}"))
+        }
     }
 }
 
@@ -278,12 +309,14 @@ fn progress(
     Some((kind, Verdict { truth: Truth::True, ..verdict.clone() }))
 }
 
-/// Published while verified. While it is being verified anew the earlier one stays: clients are still served.
+/// Published while verified. While it is being verified anew the earlier one stays, unless the server has moved: clients
+/// are still served.
 fn address(verified: &Verdict, seen: &Observed, earlier: &McpServerStatus) -> Option<Address> {
+    let current = seen.address.clone().map(|url| Address { url }).or_else(|| earlier.address.clone());
     match (verified.truth, verified.reason) {
-        (Truth::True, _) | (_, Reason::NotProbed) => Some(Address { url: seen.address.clone() }),
+        (Truth::True, _) | (_, Reason::NotProbed) => current,
         (Truth::Unknown, Reason::Unreachable) | (Truth::False, _) => None,
-        (Truth::Unknown, _) => earlier.address.clone(),
+        (Truth::Unknown, _) => current.filter(|current| earlier.address.as_ref() == Some(current)),
     }
 }
 

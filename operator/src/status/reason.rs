@@ -52,7 +52,7 @@ reasons! {
     ProfileRequired: "Accepted=False", "An operator for single namespaces cannot read IngressClasses.", "Name `spec.expose.ingress.profile`.";
     Programmed: "Programmed=True", "Every object is written.", "Nothing.";
     Suspended: "Programmed=True, False", "`spec.suspend` is set: the objects stay as they are. False while they differ from the spec.", "Set `spec.suspend: false`.";
-    NotAccepted: "Programmed=Unknown, Verified=Unknown", "Waits until the spec is accepted.", "See Accepted.";
+    NotAccepted: "Programmed, Available, Exposed, Verified=Unknown", "Waits until the spec is accepted.", "See Accepted.";
     Conflict: "Programmed=False", "An object with the name of one of ours belongs to somebody else. It is not touched.", "Delete or rename it, or rename the McpServer.";
     Terminating: "Programmed=False", "The namespace, or objects of an earlier server with this name, are still being deleted.", "Wait; look for finalizers if it lasts.";
     FieldContested: "Programmed=False", "Something else keeps changing a field that the operator sets.", "The message names the field: stop the other writer.";

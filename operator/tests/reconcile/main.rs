@@ -13,11 +13,11 @@ use double::{Double, Fault};
 use fixture::{Fixture, NAMESPACE, UID, server};
 use http::Method;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::core::{DeserializeGuard, PartialObjectMetaExt};
+use kube::core::PartialObjectMetaExt;
 use kube::runtime::controller::Action;
 use kube::runtime::events::{Recorder, Reporter};
 use mcp_crds::McpServer;
-use mcp_operator::cache::{Cache, Child, ChildStatus, Key, Scope, Server};
+use mcp_operator::cache::{Cache, Child, ChildStatus, Guard, Key, Scope, Server, Unreadable};
 use mcp_operator::context::Context;
 use mcp_operator::error::{Error, Retry};
 use mcp_operator::kind::Kind;
@@ -62,7 +62,7 @@ impl World {
 
     /// The watch shows the server.
     fn see(&self, server: McpServer) {
-        self.ctx.cache.servers.replace(Server::of(DeserializeGuard(Ok(server))));
+        self.ctx.cache.servers.replace(Server::of(Guard(Ok(Arc::new(server)))));
     }
 
     async fn reconcile(&self) -> Result<Action, Error> {
@@ -71,10 +71,13 @@ impl World {
         Box::pin(reconcile(Arc::new(metadata.into_request_partial()), Arc::clone(&self.ctx))).await
     }
 
-    fn condition(&self, kind: &str) -> (String, String, String) {
+    fn status(&self) -> Value {
         let path = format!("/apis/mcp-operator.dev/v1alpha1/namespaces/{NAMESPACE}/mcpservers/demo/status");
-        let written = self.api.get(&path).expect("a status was written");
-        let conditions = written["status"]["conditions"].as_array().unwrap().clone();
+        self.api.get(&path).expect("a status was written")["status"].clone()
+    }
+
+    fn condition(&self, kind: &str) -> (String, String, String) {
+        let conditions = self.status()["conditions"].as_array().unwrap().clone();
         let condition = conditions.into_iter().find(|condition| condition["type"] == kind).unwrap();
         let text = |key: &str| condition[key].as_str().unwrap().to_owned();
         (text("status"), text("reason"), text("message"))
@@ -358,15 +361,59 @@ async fn a_refusal_that_could_not_be_said_is_tried_again_soon() {
 #[tokio::test]
 async fn an_object_that_cannot_be_read_is_told_so_and_disturbs_nobody() {
     let world = World::with(server("demo"));
-    let broken = kube::core::error_boundary::InvalidObject {
-        error: "spec.replicas: invalid type".to_owned(),
-        metadata: ObjectMeta { resource_version: Some("2".to_owned()), ..server("demo").metadata.clone() },
+    world.reconcile().await.unwrap();
+    let said = world.status();
+    let available = world.condition("Available");
+    let broken = |version: &str, status: &Value| {
+        let metadata = ObjectMeta { resource_version: Some(version.to_owned()), ..server("demo").metadata.clone() };
+        let status = serde_json::from_value(status.clone()).unwrap();
+        let unreadable = Unreadable { metadata, status, error: "spec.replicas: invalid type".to_owned() };
+        world.ctx.cache.servers.replace(Server::of(Guard(Err(unreadable))));
     };
-    world.ctx.cache.servers.replace(Server::of(DeserializeGuard(Err(broken))));
-    let found = world.ctx.cache.servers.get(&Key::new(NAMESPACE, "demo"));
-    assert!(found.is_some());
+    broken("1000", &said);
+    world.api.requests();
     world.reconcile().await.unwrap_err();
     assert_eq!(world.condition("Accepted").1, "InvalidSpec");
+    assert_eq!((world.condition("Available"), &world.status()["selector"]), (available, &said["selector"]));
+    assert!(world.api.get(&deployment_path()).is_some());
+
+    broken("1001", &world.status());
+    world.api.requests();
+    world.reconcile().await.unwrap_err();
+    assert_eq!(world.api.requests(), Vec::<String>::new(), "said once");
+}
+
+#[tokio::test]
+async fn an_environment_that_cannot_be_read_for_a_moment_takes_neither_address_nor_selector() {
+    let env: Value = json!({"backend": {"container": {
+        "image": "x", "env": [{"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "s", "key": "token"}}}]
+    }}});
+    let world = World::with(server("demo").with(|spec| *spec = serde_json::from_value(env).unwrap()));
+    let content = json!({"metadata": {"name": "s"}, "data": {"token": "b25l"}});
+    world.api.put(&format!("/api/v1/namespaces/{NAMESPACE}/secrets/s"), content);
+    world.secret("s", "1");
+    world.reconcile().await.unwrap();
+    let said = world.status();
+    assert!(said["selector"].is_string() && said["address"]["url"].is_string(), "{said}");
+    world.api.fail(|method, path| (method == Method::GET && path.ends_with("/s")).then_some(Fault::Status(500)));
+    world.secret("s", "2");
+    world.reconcile().await.unwrap_err();
+    assert_eq!(world.condition("Programmed").1, "ApplyFailed");
+    assert_eq!(world.status()["selector"], said["selector"], "the scale subresource needs it");
+    assert_eq!(world.status()["address"], said["address"]);
+}
+
+#[tokio::test]
+async fn a_suspended_server_says_what_it_is_missing() {
+    let world = World::with(server("demo").with_redis("s", "redis-url").with(|spec| spec.suspend = true));
+    world.reconcile().await.unwrap_err();
+    assert_eq!(world.condition("Accepted").1, "MissingReference");
+    world.secret("s", "1");
+    world.reconcile().await.unwrap();
+    assert_eq!(
+        (world.condition("Accepted").0, world.condition("Programmed").1),
+        ("True".to_owned(), "Suspended".to_owned())
+    );
 }
 
 #[tokio::test]
