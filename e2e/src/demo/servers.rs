@@ -1,5 +1,6 @@
 //! The two servers of the demo: the examples as they are in the repository.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -10,7 +11,8 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use super::narrator::Narrator;
-use super::{Demo, NAMESPACE, seconds};
+use super::{Demo, HOST, NAMESPACE, seconds};
+use crate::client::http::{self, Endpoint, Version};
 use crate::product::{fixtures, repository};
 
 /// Reached only when something is broken.
@@ -29,10 +31,33 @@ pub async fn apply(narrator: &Narrator, demo: &Demo) -> Result<Ready> {
     let api = Api::<McpServer>::namespaced(demo.cluster.client().await?, NAMESPACE);
     let quickstart = one(narrator, demo, &api, "quickstart", false).await?;
     let production = one(narrator, demo, &api, "production", true).await?;
+    until_the_ingress_serves(demo).await?;
     narrator.command(&format!("kubectl -n {NAMESPACE} get mcp"));
     let shown = tokio::task::block_in_place(|| demo.cluster.kubectl(&["get", "mcp", "--namespace", NAMESPACE]))?;
     narrator.detail(&shown);
     Ok(Ready { quickstart, production })
+}
+
+/// The route is admitted; the ingress controller learns of the pods in its own time.
+async fn until_the_ingress_serves(demo: &Demo) -> Result<()> {
+    let authority = std::fs::read_to_string(demo.folder.join("ca.crt")).context("read the authority")?;
+    let endpoint = Endpoint {
+        tls: true,
+        host: HOST.to_owned(),
+        address: SocketAddr::new(demo.ingress, 443),
+        source: None,
+        version: Version::Http1,
+        trust: http::trust(&authority)?,
+    };
+    let since = Instant::now();
+    loop {
+        let status = endpoint.get("/health").await?.status;
+        match status.as_u16() {
+            200 => return Ok(()),
+            _ if since.elapsed() >= PATIENCE => bail!("https://{HOST}/health answers {status}"),
+            _ => sleep(Duration::from_millis(100)).await,
+        }
+    }
 }
 
 async fn one(

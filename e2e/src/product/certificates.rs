@@ -51,7 +51,7 @@ fn existing(cluster: &Cluster, namespace: &str, name: &str, hosts: &[&str]) -> O
 }
 
 fn create(cluster: &Cluster, namespace: &str, name: &str, hosts: &[&str]) -> Result<String> {
-    let authority = authority()?;
+    let authority = authority(namespace)?;
     let (certificate, key) = server_certificate(&authority, hosts)?;
     let encode = |text: &str| STANDARD.encode(text);
     let secret = json!({
@@ -65,9 +65,11 @@ fn create(cluster: &Cluster, namespace: &str, name: &str, hosts: &[&str]) -> Res
     Ok(authority.pem())
 }
 
-fn authority() -> Result<CertifiedIssuer<'static, KeyPair>> {
+/// Named apart: whoever trusts two authorities of one name may try the wrong one's key.
+fn authority(namespace: &str) -> Result<CertifiedIssuer<'static, KeyPair>> {
     let mut params = CertificateParams::default();
-    params.distinguished_name.push(DnType::CommonName, "mcp-operator e2e: trust this for tests only");
+    let name = format!("mcp-operator e2e {namespace}: trust this for tests only");
+    params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
     CertifiedIssuer::self_signed(params, KeyPair::generate()?).context("make the authority")
