@@ -28,8 +28,12 @@ fn helm(arguments: &[&str]) -> Output {
 }
 
 fn template(values: &[&str]) -> Output {
+    template_as("mcp-operator", values)
+}
+
+fn template_as(release: &str, values: &[&str]) -> Output {
     let chart = chart();
-    let mut arguments = vec!["template", "mcp-operator", chart.to_str().unwrap(), "--namespace", "operators"];
+    let mut arguments = vec!["template", release, chart.to_str().unwrap(), "--namespace", "operators"];
     for value in values {
         arguments.extend(["--set", value]);
     }
@@ -38,7 +42,10 @@ fn template(values: &[&str]) -> Output {
 
 /// The rendered objects.
 fn objects(values: &[&str]) -> Vec<Value> {
-    let output = template(values);
+    parse(template(values))
+}
+
+fn parse(output: Output) -> Vec<Value> {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).unwrap();
     let objects: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap();
@@ -123,6 +130,34 @@ fn serving_some_namespaces_takes_roles_only() {
         assert!(!role.to_string().contains("ingressclasses"), "a Role cannot grant what is in no namespace");
     }
     assert!(arguments(&objects).contains(&"--namespaces=team-a,team-b".to_owned()));
+}
+
+/// Operators that hold one Lease work in turns: those of another release would wait for ever.
+#[test]
+fn each_release_holds_a_lease_of_its_own() {
+    for release in ["mcp-operator", "team-a", "2024"] {
+        let objects = parse(template_as(release, &[]));
+        let rules = the_one(&objects, "Role")["rules"].as_array().unwrap();
+        let names: Vec<_> = rules.iter().filter_map(|rule| rule["resourceNames"].as_array()).collect();
+        assert_eq!(names, [&vec![json!(release)]]);
+        assert!(arguments(&objects).contains(&format!("--lease-name={release}")));
+    }
+}
+
+#[test]
+fn the_pod_runs_as_an_account_that_exists() {
+    let account = |values: &[&str]| {
+        let objects = objects(values);
+        let account = the_one(&objects, "Deployment")["spec"]["template"]["spec"]["serviceAccountName"].clone();
+        assert_eq!(the_one(&objects, "ClusterRoleBinding")["subjects"][0]["name"], account);
+        let made: Vec<_> =
+            of_kind(&objects, "ServiceAccount").iter().map(|one| one["metadata"]["name"].clone()).collect();
+        (account, made)
+    };
+    assert_eq!(account(&[]), (json!("mcp-operator"), vec![json!("mcp-operator")]));
+    assert_eq!(account(&["serviceAccount.name=a"]), (json!("a"), vec![json!("a")]));
+    assert_eq!(account(&["serviceAccount.create=false", "serviceAccount.name=a"]), (json!("a"), vec![]));
+    assert_eq!(account(&["serviceAccount.create=false"]), (json!("default"), vec![]), "every namespace has it");
 }
 
 #[test]

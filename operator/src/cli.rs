@@ -46,6 +46,9 @@ pub struct Run {
     /// Namespace of the lease. Default: the operator's.
     #[arg(long, env = "MCP_OPERATOR_LEASE_NAMESPACE")]
     pub lease_namespace: Option<String>,
+    /// Name of the lease: processes with the same one elect one among them.
+    #[arg(long, env = "MCP_OPERATOR_LEASE_NAME", default_value = "mcp-operator")]
+    pub lease_name: String,
     /// Namespace of the operator, which NetworkPolicies admit. Default: that of its ServiceAccount, if it has one.
     #[arg(long, env = "MCP_OPERATOR_NAMESPACE")]
     pub operator_namespace: Option<String>,
@@ -152,11 +155,13 @@ mod tests {
             "--runtime-image-pull-policy=IfNotPresent",
             "--probe-via=port-forward",
             "--server-metrics=false",
+            "--lease-name=release",
             r#"--metrics-from=[{"podSelector":{}}]"#,
         ]);
         assert_eq!(cli.run.namespaces, ["a", "b"]);
         assert_eq!(cli.run.runtime_image_pull_policy, Some(PullPolicy::IfNotPresent));
         assert_eq!(cli.run.probe_via, ProbeVia::PortForward);
         assert!(!cli.run.server_metrics);
+        assert_eq!(cli.run.lease_name, "release");
     }
 }

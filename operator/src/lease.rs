@@ -16,8 +16,6 @@ use tracing::{debug, info, warn};
 
 use crate::desired::identity::MANAGER;
 
-/// Name of the Lease.
-pub const NAME: &str = "mcp-operator";
 /// A leader that is silent for so long is gone.
 pub const DURATION: Duration = Duration::from_secs(15);
 /// A leader that could not renew for so long gives up: well before others take over.
@@ -31,6 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(4);
 #[derive(Debug)]
 pub struct Election {
     api: Api<Lease>,
+    name: String,
     identity: String,
     held: Option<Lease>,
     /// When the write that we hold it by was sent: others count from its arrival, which is later.
@@ -56,10 +55,10 @@ struct Silence {
 }
 
 impl Election {
-    /// A candidate with a name that no other process has.
+    /// A candidate for the Lease `name`, with an identity that no other process has.
     #[must_use]
-    pub fn new(client: Client, namespace: &str, identity: String) -> Self {
-        Self { api: Api::namespaced(client, namespace), identity, held: None, renewed: Instant::now() }
+    pub fn new(client: Client, namespace: &str, name: String, identity: String) -> Self {
+        Self { api: Api::namespaced(client, namespace), name, identity, held: None, renewed: Instant::now() }
     }
 
     /// Waits until this process leads.
@@ -118,7 +117,7 @@ impl Election {
     }
 
     async fn attempt(&mut self, silence: &mut Option<Silence>) -> Result<bool, kube::Error> {
-        let found = self.api.get_opt(NAME).await?;
+        let found = self.api.get_opt(&self.name).await?;
         // Only now: a silence that began while we asked would be longer than it was.
         let now = Instant::now();
         let written = match found {
@@ -147,7 +146,7 @@ impl Election {
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
             written => return written.map(|()| true),
         }
-        let lease = self.api.get_opt(NAME).await?;
+        let lease = self.api.get_opt(&self.name).await?;
         let Some(lease) = lease.filter(|lease| holder(lease) == Some(&self.identity)) else { return Ok(false) };
         // That it is ours is no renewal: the one whose answer was lost may be long ago.
         self.write_renewal(lease).await.map(|()| true)
@@ -162,14 +161,14 @@ impl Election {
     }
 
     async fn create(&self) -> Result<Lease, kube::Error> {
-        let metadata = ObjectMeta { name: Some(NAME.to_owned()), ..ObjectMeta::default() };
+        let metadata = ObjectMeta { name: Some(self.name.clone()), ..ObjectMeta::default() };
         let lease = taken(Lease { metadata, spec: None }, &self.identity);
         self.api.create(&params(), &lease).await
     }
 
     async fn write(&self, lease: Lease) -> Result<Lease, kube::Error> {
         // A replace carries the resource version that was read: it fails when somebody else wrote in between.
-        self.api.replace(NAME, &params(), &lease).await
+        self.api.replace(&self.name, &params(), &lease).await
     }
 }
 
@@ -238,6 +237,7 @@ mod tests {
             async move {
                 let Some((method, delay, status)) = answer else { return std::future::pending().await };
                 assert_eq!(request.method(), method);
+                assert!(request.uri().path().ends_with("/leases/lease"), "{}", request.uri());
                 sleep(Duration::from_millis(*delay)).await;
                 let refusal = serde_json::json!({"status": "Failure", "code": status, "message": "", "reason": ""});
                 let body = if *status == 200 { serde_json::to_value(lease("me", "2")).unwrap() } else { refusal };
@@ -245,7 +245,7 @@ mod tests {
                 Ok::<_, tower::BoxError>(answer.unwrap())
             }
         });
-        let election = Election::new(Client::new(service, "default"), "default", "me".to_owned());
+        let election = Election::new(Client::new(service, "default"), "default", "lease".to_owned(), "me".to_owned());
         Election { held: Some(lease("me", "1")), ..election }
     }
 

@@ -59,7 +59,8 @@ pub async fn run(options: Run, stop: CancellationToken) -> anyhow::Result<End> {
 
     let mut election = (!options.no_leader_election).then(|| {
         let lease_namespace = options.lease_namespace.clone().or_else(|| namespace.clone());
-        Election::new(client.clone(), lease_namespace.as_deref().unwrap_or("default"), identity())
+        let lease_namespace = lease_namespace.as_deref().unwrap_or("default");
+        Election::new(client.clone(), lease_namespace, options.lease_name.clone(), identity())
     });
     if let Some(election) = &mut election {
         // Waiting is all that is to be done: an operator that waits is well.

@@ -19,8 +19,9 @@ pub struct Rule {
     pub why: &'static str,
 }
 
-/// Name of the Lease by which one operator of several is elected.
-pub const LEASE: &str = "mcp-operator";
+/// Name of the Lease by which one operator of several is elected, in the chart's words: that of the release, as in
+/// `--lease-name`. Two releases in one namespace elect one operator each.
+const LEASE: &str = r#"{{ include "mcp-operator.name" . | quote }}"#;
 
 /// Server-side apply of an object that does not exist needs `create` beside `patch`; a new child's name is looked up by
 /// `get` first, so that somebody else's object is never taken over.

@@ -16,11 +16,6 @@ fn the_chart_grants_what_the_table_says() {
 }
 
 #[test]
-fn the_lease_that_may_be_held_is_the_one_that_is() {
-    assert_eq!(mcp_operator::rbac::LEASE, mcp_operator::lease::NAME);
-}
-
-#[test]
 fn nothing_can_raise_its_own_privileges() {
     const FORBIDDEN: &[&str] = &["*", "escalate", "bind", "impersonate", "deletecollection", "approve", "sign"];
     for rule in rules() {

@@ -3,7 +3,7 @@
 {{- end -}}
 
 {{- define "mcp-operator.serviceAccountName" -}}
-{{- .Values.serviceAccount.name | default (include "mcp-operator.name" .) -}}
+{{- .Values.serviceAccount.name | default (ternary (include "mcp-operator.name" .) "default" .Values.serviceAccount.create) -}}
 {{- end -}}
 
 {{- define "mcp-operator.selector" -}}

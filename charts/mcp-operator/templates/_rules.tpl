@@ -68,6 +68,6 @@ Generated from operator/src/rbac.rs: UPDATE=1 cargo test -p mcp-operator --test 
 # holding and handing over the election
 - apiGroups: [coordination.k8s.io]
   resources: [leases]
-  resourceNames: [mcp-operator]
+  resourceNames: [{{ include "mcp-operator.name" . | quote }}]
   verbs: [get, update]
 {{- end -}}
