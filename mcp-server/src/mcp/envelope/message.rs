@@ -76,7 +76,7 @@ pub(super) fn parse(bytes: Bytes) -> Result<Envelope, Refused> {
     if head.jsonrpc.as_deref() != Some("2.0") {
         return Err(Refused::invalid("The member jsonrpc must be \"2.0\".").of(id));
     }
-    let kind = match (&id, &head.method, head.result.is_some() || head.error.is_some()) {
+    let kind = match (&id, &head.method, head.answers) {
         (Some(_), Some(_), false) => Kind::Request,
         (None, Some(_), false) => Kind::Notification,
         (_, None, true) => Kind::Response,
@@ -138,26 +138,85 @@ fn nests_deeper(text: &[u8], limit: usize) -> bool {
     false
 }
 
-/// The members of a message. A member that comes twice is an error of the derived code.
-#[derive(Deserialize)]
+/// The members of a message.
+#[derive(Default)]
 struct Head<'a> {
-    #[serde(borrow, default)]
     jsonrpc: Option<Cow<'a, str>>,
-    #[serde(borrow, default, deserialize_with = "even_null")]
     id: Option<&'a RawValue>,
-    #[serde(borrow, default)]
     method: Option<Cow<'a, str>>,
-    #[serde(default)]
     params: Option<Params>,
-    #[serde(default, deserialize_with = "even_null")]
-    result: Option<IgnoredAny>,
-    #[serde(default, deserialize_with = "even_null")]
-    error: Option<IgnoredAny>,
+    /// `result` or `error` is there, also where it is `null`.
+    answers: bool,
 }
 
-/// `Some` for a member that is there, also where it is `null`.
-fn even_null<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
-    T::deserialize(deserializer).map(Some)
+impl<'de: 'a, 'a> Deserialize<'de> for Head<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(HeadVisitor)
+    }
+}
+
+struct HeadVisitor;
+
+impl<'de> Visitor<'de> for HeadVisitor {
+    type Value = Head<'de>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a message")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Head<'de>, A::Error> {
+        let mut head = Head::default();
+        let mut members = Members::new(["jsonrpc", "id", "method", "params", "result", "error"]);
+        while let Some(Key(key)) = map.next_key()? {
+            match members.known(&key)? {
+                Some("jsonrpc") => head.jsonrpc = map.next_value::<Option<Key<'de>>>()?.map(|Key(text)| text),
+                Some("id") => head.id = Some(map.next_value()?),
+                Some("method") => head.method = map.next_value::<Option<Key<'de>>>()?.map(|Key(text)| text),
+                Some("params") => head.params = map.next_value()?,
+                known => {
+                    map.next_value::<IgnoredAny>()?;
+                    head.answers |= known.is_some();
+                }
+            }
+        }
+        Ok(head)
+    }
+}
+
+/// The members that count of an object. Where one comes twice, or almost, parsers differ in which they take: those of Go
+/// take a name in any case.
+struct Members<const N: usize> {
+    names: [&'static str; N],
+    seen: [bool; N],
+}
+
+impl<const N: usize> Members<N> {
+    fn new(names: [&'static str; N]) -> Self {
+        Self { names, seen: [false; N] }
+    }
+
+    /// The name, if it is one that counts.
+    fn known<E: serde::de::Error>(&mut self, key: &str) -> Result<Option<&'static str>, E> {
+        let Some(index) = self.names.iter().position(|name| key.chars().map(fold).eq(name.chars())) else {
+            return Ok(None);
+        };
+        if self.names[index] != key {
+            return Err(E::custom("a member differs in case only from one that counts"));
+        }
+        if std::mem::replace(&mut self.seen[index], true) {
+            return Err(E::custom("a member comes twice"));
+        }
+        Ok(Some(self.names[index]))
+    }
+}
+
+/// The lower case. Unicode has two characters beside ASCII whose case pairs them with ASCII letters.
+fn fold(character: char) -> char {
+    match character {
+        '\u{17f}' => 's',
+        '\u{212a}' => 'k',
+        other => other.to_ascii_lowercase(),
+    }
 }
 
 /// What decides within `params`. Methods that we do not know may put anything there.
@@ -185,24 +244,14 @@ impl<'de> Visitor<'de> for ParamsVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Params, A::Error> {
         let mut params = Params::default();
-        let mut seen = [false; 3];
+        let mut members = Members::new(["name", "uri", "_meta"]);
         while let Some(Key(key)) = map.next_key()? {
-            let (index, slot) = match key.as_ref() {
-                "name" => (0, &mut params.name),
-                "uri" => (1, &mut params.uri),
-                "_meta" => (2, &mut params.meta_version),
-                _ => {
-                    map.next_value::<IgnoredAny>()?;
-                    continue;
-                }
-            };
-            if std::mem::replace(&mut seen[index], true) {
-                return Err(serde::de::Error::custom("a member comes twice"));
+            match members.known(&key)? {
+                Some("name") => params.name = map.next_value::<Text>()?.0,
+                Some("uri") => params.uri = map.next_value::<Text>()?.0,
+                Some(_) => params.meta_version = map.next_value::<Meta>()?.0,
+                None => drop(map.next_value::<IgnoredAny>()?),
             }
-            *slot = match index {
-                2 => map.next_value::<Meta>()?.0,
-                _ => map.next_value::<Text>()?.0,
-            };
         }
         Ok(params)
     }

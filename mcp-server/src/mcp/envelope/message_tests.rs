@@ -92,6 +92,22 @@ fn a_member_that_comes_twice_is_refused() {
 }
 
 #[test]
+fn a_member_that_some_parser_takes_for_another_is_refused() {
+    for text in [
+        r#"{"jsonrpc":"2.0","id":1,"method":"tools/list","Method":"tools/call"}"#,
+        r#"{"jsonrpc":"2.0","ID":1,"method":"ping"}"#,
+        "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/call\",\"params\":{},\"param\u{17f}\":{}}",
+        r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","NAM\u0045":"b"}}"#,
+        r#"{"jsonrpc":"2.0","id":1,"method":"resources/read","params":{"Uri":"b"}}"#,
+    ] {
+        assert_eq!(refusal(text).0, code::INVALID_REQUEST, "{text}");
+    }
+    let deeper =
+        r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","arguments":{"Name":1,"ID":2}}}"#;
+    assert!(read(deeper).is_ok());
+}
+
+#[test]
 fn depth_is_bounded_and_brackets_in_strings_do_not_count() {
     let nested = |depth: usize| {
         format!(r#"{{"jsonrpc":"2.0","id":1,"method":"a","params":{}{}}}"#, "[".repeat(depth), "]".repeat(depth))
