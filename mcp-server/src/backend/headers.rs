@@ -14,6 +14,7 @@ const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const NO_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// The request headers that pass as they are, with those that begin with `mcp-`. Never `Authorization` or `Cookie`: the
@@ -24,7 +25,8 @@ fn passes_to_backend(name: &HeaderName) -> bool {
         || (name.as_str().starts_with("mcp-") && name != session::HEADER)
 }
 
-/// The headers of the request to the backend. `Host` is made by the HTTP client from the URL.
+/// The headers of the request to the backend. An event id is passed within a session only: without one nothing says whose
+/// events those are. `Host` is made by the HTTP client from the URL.
 pub(super) fn to_backend(
     from: &HeaderMap,
     extensions: &Extensions,
@@ -32,7 +34,8 @@ pub(super) fn to_backend(
 ) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(from.len() + 5);
     for (name, value) in from {
-        if passes_to_backend(name) {
+        let replays = upstream_session.is_none() && name == LAST_EVENT_ID;
+        if passes_to_backend(name) && !replays {
             headers.append(name, value.clone());
         }
     }
@@ -111,6 +114,12 @@ mod tests {
             ["content-type", "last-event-id", "mcp-param-region", "mcp-protocol-version", "mcp-session-id"]
         );
         assert_eq!(to[session::HEADER], "theirs");
+    }
+
+    #[test]
+    fn nobody_asks_for_events_of_no_session() {
+        let from = map(&[("accept", "text/event-stream"), ("last-event-id", "7")]);
+        assert!(!to_backend(&from, &Extensions::new(), None).contains_key("last-event-id"));
     }
 
     #[test]
