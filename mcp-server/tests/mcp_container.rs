@@ -326,3 +326,62 @@ async fn https_within_a_pod_is_refused_at_start() {
     let error = mcp_server::mcp::Endpoint::start(&config, state, metrics).await.map(|_| ()).expect_err("refused");
     assert!(error.to_string().contains("only http"), "{error}");
 }
+
+#[tokio::test]
+async fn where_no_answer_is_owed_none_is_passed_on() {
+    for (status, content_type, body) in
+        [(200, "text/html", "<html>ok"), (200, "application/json", "{}"), (200, "text/plain", "ok"), (204, "x/y", "")]
+    {
+        let (_upstream, _front, http) = fake(move |_, _| respond(status, content_type, body)).await;
+        for message in [
+            json!({"jsonrpc": "2.0", "method": "notifications/initialized"}),
+            json!({"jsonrpc": "2.0", "id": 1, "result": {}}),
+        ] {
+            let reply = http.post(&[], &message).await;
+            assert_eq!(reply.status, StatusCode::ACCEPTED, "{status} {content_type}");
+            assert!(reply.header("content-type").is_none());
+            assert_eq!(reply.text().await, "");
+        }
+        let reply = http.send(Method::DELETE, &[], "").await;
+        assert_eq!(reply.status, StatusCode::NO_CONTENT);
+        assert_eq!(reply.text().await, "");
+    }
+    let (_upstream, _front, http) = fake(|_, _| respond(400, "text/plain", "secret")).await;
+    let reply = http.post(&[], &json!({"jsonrpc": "2.0", "method": "notifications/initialized"})).await;
+    assert_eq!(reply.status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn a_session_that_the_backend_will_not_end_is_over_for_the_client() {
+    let (_upstream, front, http) = fake(|method, message| {
+        if method == Method::DELETE {
+            return respond(405, "text/plain", "no");
+        }
+        let mut response = json_response(&json!({"jsonrpc": "2.0", "id": message["id"], "result": {}}));
+        response.headers_mut().insert("mcp-session-id", "theirs".parse().expect("a value"));
+        response
+    })
+    .await;
+    let session = http.session().await;
+    assert_eq!(http.end(&session).await, StatusCode::NO_CONTENT);
+    assert_eq!(front.endpoint.sessions(), 0);
+    assert_eq!(http.end(&session).await, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn a_document_that_does_not_end_is_broken_off() {
+    let upstream = Upstream::start(|_, _| {
+        let begun = futures::stream::iter([Ok::<_, std::io::Error>("{\"jsonrpc\":")]);
+        let body = Body::from_stream(futures::StreamExt::chain(begun, futures::stream::pending()));
+        Response::builder().header("content-type", "application/json").body(body).expect("valid")
+    })
+    .await;
+    let mut config = proxy(&upstream.url);
+    config.server.stream_timeout_seconds = 1;
+    let front = Runtime::start(config).await.ready().await;
+    let reply = Http::new(&front.url()).ask("tools/list", json!({})).await;
+    assert_eq!(reply.status, StatusCode::OK);
+    let body = http_body_util::BodyExt::collect(reply.body);
+    let body = tokio::time::timeout(mcp_support::PATIENCE, body).await.expect("no hang");
+    assert!(body.is_err(), "half a document is no answer");
+}

@@ -246,3 +246,31 @@ async fn a_session_s_stream_ends_with_a_hint_when_the_process_does() {
     // Calls of sessions that are open are served.
     assert_eq!(http.call_in(&id, "add", json!({"a": 1, "b": 2})).await.status, StatusCode::OK);
 }
+
+#[tokio::test]
+async fn an_initialize_that_would_be_kept_but_is_huge_is_refused() {
+    let runtime = Runtime::start(config()).await;
+    let http = Http::new(&runtime.url());
+    let params = json!({"protocolVersion": "2025-11-25", "capabilities": {},
+        "clientInfo": {"name": "x".repeat(33_000), "version": "0"}});
+    let reply = http.post(&[], &json!({"jsonrpc": "2.0", "id": "i", "method": "initialize", "params": params})).await;
+    assert_eq!(reply.status, StatusCode::PAYLOAD_TOO_LARGE);
+    assert_eq!(reply.json().await["id"], "i");
+    assert_eq!(runtime.endpoint.sessions(), 0);
+}
+
+#[tokio::test]
+async fn a_call_whose_client_lost_its_connection_is_waited_for() {
+    let runtime = Runtime::start(config()).await;
+    let http = Http::new(&runtime.url());
+    let session = http.session().await;
+    let mut reply = http.call_in(&session, "progress", json!({"steps": 3, "delayMs": 500})).await;
+    while reply.event().await.expect("an event").data().is_none() {}
+    drop((reply, http));
+    // The server may learn of the loss before or after.
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    runtime.endpoint.begin_drain();
+    runtime.endpoint.in_flight_done().await;
+    let counted = r#"mcp_tool_calls_total{endpoint="test",result="success",tool_name="progress"} 1"#;
+    assert!(runtime.metrics_text().contains(counted), "the call was cut");
+}

@@ -14,7 +14,6 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
-use futures::FutureExt as _;
 use http::header::CONTENT_LENGTH;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
@@ -31,9 +30,9 @@ use super::outcome::Outcome;
 use super::pass::Pass;
 use super::upstream::{Fault, Upstream};
 use crate::auth::Caller;
-use crate::mcp::body::Lasting;
+use crate::mcp::body::{Farewell, Lasting};
 use crate::mcp::calls::Call;
-use crate::mcp::envelope::Envelope;
+use crate::mcp::envelope::{Envelope, Kind};
 use crate::mcp::error::{Failure, code};
 use crate::mcp::method_not_allowed;
 use crate::mcp::revision::Era;
@@ -186,9 +185,6 @@ impl Container {
                 return unanswered(fault).of(asked.id).response();
             }
         };
-        if request.method == Method::DELETE {
-            self.deleted(&asked, response.status()).await;
-        }
         if let Some(entry) = &asked.session
             && response.status() == StatusCode::NOT_FOUND
         {
@@ -196,6 +192,9 @@ impl Container {
             entry.content.over.store(true, Ordering::Relaxed);
             let _ = self.gate.end(&entry.id).await;
             return Refusal::NotFound.response(asked.id);
+        }
+        if let Some(done) = self.without_answer(&request.method, &asked, response.status()).await {
+            return done;
         }
         let opened = if asked.method() == "initialize" && response.status().is_success() {
             match self.open(response.headers().get(session::HEADER), asked.owner).await {
@@ -227,15 +226,27 @@ impl Container {
         Ok(Some(name))
     }
 
-    /// The client has asked for the end of its session. A backend that answers 405 keeps sessions until they are old; for
-    /// the client it is over all the same.
-    async fn deleted(&self, asked: &Asked<'_>, status: StatusCode) {
-        if let Some(entry) = &asked.session
-            && status.is_success()
-        {
+    /// Where the client is owed no answer, what the backend writes beside a status of success does not count: frameworks
+    /// write all sorts of things.
+    async fn without_answer(&self, method: &Method, asked: &Asked<'_>, status: StatusCode) -> Option<Response> {
+        if *method == Method::DELETE {
+            return self.deleted(asked, status).await.then(|| empty(StatusCode::NO_CONTENT));
+        }
+        let kind = asked.envelope?.kind;
+        let accepted = status.is_success() && matches!(kind, Kind::Notification | Kind::Response);
+        accepted.then(|| empty(StatusCode::ACCEPTED))
+    }
+
+    /// The client has asked for the end of its session. A backend that answers 405 keeps sessions until they are old; the
+    /// name is ours, so for the client it is over all the same. Returns whether it is.
+    async fn deleted(&self, asked: &Asked<'_>, status: StatusCode) -> bool {
+        let Some(entry) = &asked.session else { return status.is_success() };
+        let over = status.is_success() || status == StatusCode::METHOD_NOT_ALLOWED;
+        if over {
             entry.content.over.store(true, Ordering::Relaxed);
             let _ = self.gate.end(&entry.id).await;
         }
+        over
     }
 
     /// The response for the client.
@@ -277,8 +288,8 @@ impl Container {
     /// A stream that belongs to no call ends when the process does.
     fn until_drained(&self, inner: Body, goodbye: Bytes) -> Body {
         let draining = self.draining.clone();
-        let end = async move { draining.cancelled().await }.boxed();
-        Body::new(Lasting { inner, end, farewell: Some(goodbye), under_way: None, ended: false })
+        let end = async move { draining.cancelled().await };
+        Body::new(Lasting::new(inner, end, Farewell::Event(goodbye), None))
     }
 }
 
@@ -292,6 +303,12 @@ fn goodbye(method: &Method, asked: &Asked<'_>) -> Option<Bytes> {
         "\n\nevent: message\ndata: {{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{{\"resultType\":\"complete\",\
          \"_meta\":{{\"io.modelcontextprotocol/subscriptionId\":{id}}}}}}}\n\n"
     )))
+}
+
+fn empty(status: StatusCode) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response
 }
 
 fn unanswered(fault: Fault) -> Failure<'static> {

@@ -21,7 +21,6 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
-use futures::FutureExt as _;
 use http::header::{ALLOW, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, StatusCode};
 use mcp_server_config::Config;
@@ -31,7 +30,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use self::body::Lasting;
+use self::body::{Farewell, Lasting};
 use self::builtin::Builtin;
 pub use self::envelope::Envelope;
 use self::error::{Failure, code};
@@ -67,11 +66,12 @@ enum Backend {
 impl Endpoint {
     /// Starts the backend and the handshake with it, which goes on in the background.
     pub async fn start(config: &Config, state: Arc<State>, metrics: Arc<Metrics>) -> Result<Arc<Self>, StartError> {
+        let calls = TaskTracker::new();
         let draining = CancellationToken::new();
         let workers = CancellationToken::new();
         let backend = match &config.backend {
             mcp_server_config::Backend::Builtin(_) => {
-                Backend::Builtin(Box::new(Builtin::start(config, state, &metrics, &draining, &workers)))
+                Backend::Builtin(Box::new(Builtin::start(config, state, &metrics, &draining, &workers, &calls)))
             }
             mcp_server_config::Backend::Container(section) => Backend::Container(
                 Container::start(config, section, state, metrics, &draining, &workers).map_err(StartError::Backend)?,
@@ -80,7 +80,7 @@ impl Endpoint {
         Ok(Arc::new(Self {
             backend,
             time_limit: Duration::from_secs(config.server.stream_timeout_seconds.max(1).into()),
-            calls: TaskTracker::new(),
+            calls,
             draining,
             cancelled: CancellationToken::new(),
             _workers: workers.drop_guard(),
@@ -120,10 +120,6 @@ impl Endpoint {
         under_way: Option<TaskTrackerToken>,
         id: Option<&RawValue>,
     ) -> Response {
-        if !is_event_stream(&response) {
-            let end = futures::future::pending().boxed();
-            return response.map(|inner| Body::new(Lasting { inner, end, farewell: None, under_way, ended: false }));
-        }
         let cancelled = self.cancelled.clone();
         let end = async move {
             tokio::select! {
@@ -131,10 +127,13 @@ impl Endpoint {
                 () = cancelled.cancelled() => {}
             }
         };
-        // Only a call is owed an answer.
-        let farewell = under_way.is_some().then(|| farewell(id));
-        let end = end.boxed();
-        response.map(|inner| Body::new(Lasting { inner, end, farewell, under_way, ended: false }))
+        let farewell = match (is_event_stream(&response), &under_way) {
+            (false, _) => Farewell::BreakOff,
+            (true, Some(_)) => Farewell::Event(farewell(id)),
+            // Only a call is owed an answer.
+            (true, None) => Farewell::Nothing,
+        };
+        response.map(|inner| Body::new(Lasting::new(inner, end, farewell, under_way)))
     }
 
     /// The handshake's result, for `/server`.

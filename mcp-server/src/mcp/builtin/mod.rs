@@ -17,12 +17,13 @@ use rmcp::transport::StreamableHttpServerConfig;
 use rmcp::transport::StreamableHttpService;
 use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use self::server::Server;
 use super::envelope::Envelope;
 use super::error::{Failure, code};
 use super::revision::{self, Era};
-use super::session::{self, Found, Gate, Local, Manager, Owner, Refusal, Restored, Visit};
+use super::session::{self, Found, Gate, Local, Manager, Owner, Refusal, Restored, Unanswered, Visit};
 use crate::auth::Caller;
 use crate::backend;
 use crate::metrics::Metrics;
@@ -30,6 +31,8 @@ use crate::state::State;
 
 /// Comments keep a silent stream open through proxies.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// A session keeps its `initialize` for as long as it lives, here and in redis.
+const MAX_INITIALIZE_BYTES: usize = 32 * 1024;
 
 /// The built-in backend.
 pub(crate) struct Builtin {
@@ -47,10 +50,11 @@ impl Builtin {
         metrics: &Arc<Metrics>,
         draining: &CancellationToken,
         cancelled: &CancellationToken,
+        calls: &TaskTracker,
     ) -> Self {
         let gate = Arc::new(Gate::new(&config.sessions, state.session_redis().cloned()));
         gate.start_sweeping(&config.sessions);
-        let server = Server::new(&config.server.name, Arc::clone(metrics), draining.clone());
+        let server = Server::new(&config.server.name, Arc::clone(metrics), draining.clone(), calls.clone());
         metrics.set_known_tools(server.tools().iter().map(|tool| tool.name.to_string()));
         let report = report(&server, &config.server.name);
 
@@ -64,7 +68,7 @@ impl Builtin {
             .with_cancellation_token(cancelled.child_token());
         // Restoring goes through the store; without redis no record is ever found.
         rmcp.session_store = Some(Arc::new(Restored(Arc::clone(&gate))));
-        let manager = Arc::new(Manager::new(Arc::clone(&gate), draining.clone()));
+        let manager = Arc::new(Manager::new(Arc::clone(&gate), draining.clone(), calls.clone()));
         let service = StreamableHttpService::new(move || Ok(server.clone()), manager, rmcp);
         Self { state, gate, service, draining: draining.clone(), report }
     }
@@ -124,7 +128,10 @@ impl Builtin {
     ) -> Result<Response, Refusal> {
         let caller = request.extensions().get::<Caller>().unwrap_or(&Caller::Anonymous);
         let owner = Owner::of(caller, self.state.session_key());
-        if envelope.is_some_and(|envelope| envelope.method() == "initialize") {
+        if let Some(envelope) = envelope.filter(|envelope| envelope.method() == "initialize") {
+            if envelope.bytes.len() > MAX_INITIALIZE_BYTES {
+                return Ok(initialize_too_large().of(id).response());
+            }
             if self.draining.is_cancelled() {
                 return Err(Refusal::Draining);
             }
@@ -163,29 +170,25 @@ impl Builtin {
         visit: Arc<Visit>,
         id: Option<&RawValue>,
     ) -> Result<Response, Refusal> {
-        let mut unanswered = Unanswered { gate: &self.gate, visit: &visit, armed: true };
+        let mut unanswered = Unanswered::new(&self.gate, &visit);
         let response = visit.scope(self.service.handle(request)).await;
-        unanswered.armed = visit.refused().is_some() || !response.status().is_success();
+        unanswered.answered(visit.refused().is_none() && response.status().is_success());
         drop(unanswered);
-        match visit.refused() {
-            Some(refusal) => Err(refusal),
-            None => Ok(plain(response, id)),
-        }
+        settle(&visit, response, id)
     }
 }
 
-/// Lets go of the visit's session, also where the client went away in the middle.
-struct Unanswered<'a> {
-    gate: &'a Gate<Local>,
-    visit: &'a Visit,
-    armed: bool,
-}
-
-impl Drop for Unanswered<'_> {
-    fn drop(&mut self) {
-        if let Some(id) = self.visit.opened().filter(|_| self.armed) {
-            self.gate.release(id);
-        }
+/// What becomes of rmcp's response.
+fn settle<B>(visit: &Visit, response: http::Response<B>, id: Option<&RawValue>) -> Result<Response, Refusal>
+where
+    B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
+    B::Error: Into<axum::BoxError>,
+{
+    match visit.refused() {
+        Some(refusal) => Err(refusal),
+        // The gate has found it: a neighbour failed to take it over. The next request learns whether it is there.
+        None if response.status() == StatusCode::NOT_FOUND && !is_json(&response) => Err(Refusal::Unavailable),
+        None => Ok(plain(response, id)),
     }
 }
 
@@ -215,9 +218,7 @@ where
     B::Error: Into<axum::BoxError>,
 {
     let status = response.status();
-    let is_json =
-        response.headers().get(CONTENT_TYPE).is_some_and(|value| value == HeaderValue::from_static("application/json"));
-    if status.is_success() || is_json {
+    if status.is_success() || is_json(&response) {
         return response.map(Body::new);
     }
     let (status, code, message) = match status {
@@ -239,6 +240,14 @@ where
     Failure::new(status, code, message).of(id).response()
 }
 
+fn is_json<B>(response: &http::Response<B>) -> bool {
+    response.headers().get(CONTENT_TYPE).is_some_and(|value| value == HeaderValue::from_static("application/json"))
+}
+
+fn initialize_too_large() -> Failure<'static> {
+    Failure::new(StatusCode::PAYLOAD_TOO_LARGE, code::INVALID_REQUEST, "The initialize request is too large.")
+}
+
 fn empty(status: StatusCode) -> Response {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = status;
@@ -258,5 +267,20 @@ fn report(server: &Server, name: &str) -> BackendReport {
         tools: u32::try_from(tools.len()).ok(),
         tools_digest: Some(backend::digest(&tools)),
         reachable_directly: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_that_got_lost_on_the_way_is_asked_for_again_before_the_client_gives_it_up() {
+        let visit = Visit::new(Owner::of(&Caller::Anonymous, &crate::state::SessionKey::random()), None);
+        let mut response = http::Response::new(Body::from("Not Found: Session not found"));
+        *response.status_mut() = StatusCode::NOT_FOUND;
+        assert_eq!(settle(&visit, response, None).map(drop), Err(Refusal::Unavailable));
+        let unknown = Failure::new(StatusCode::NOT_FOUND, code::METHOD_NOT_FOUND, "Method not found.").response();
+        assert_eq!(settle(&visit, unknown, None).expect("rmcp's own").status(), StatusCode::NOT_FOUND);
     }
 }

@@ -11,6 +11,7 @@ use rmcp::model::{
 use rmcp::service::{RequestContext, SubscriptionContext};
 use rmcp::{RoleServer, ServerHandler};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::tools;
 use crate::mcp::calls::Call;
@@ -34,16 +35,18 @@ struct Shared {
     tools: Arc<[Tool]>,
     metrics: Arc<Metrics>,
     draining: CancellationToken,
+    /// Calls under way.
+    calls: TaskTracker,
 }
 
 impl Server {
-    pub(crate) fn new(name: &str, metrics: Arc<Metrics>, draining: CancellationToken) -> Self {
+    pub(crate) fn new(name: &str, metrics: Arc<Metrics>, draining: CancellationToken, calls: TaskTracker) -> Self {
         let identity = Implementation::new(name, env!("CARGO_PKG_VERSION")).with_title("mcp-server built-in tools");
         let config = ServerConfig::new(ServerCapabilities::builder().enable_tools().build())
             .with_server_info(identity)
             .with_protocol_version(ProtocolVersion::V_2025_11_25)
             .with_instructions("Diagnostic tools: echo, add, progress, sleep and whoami.");
-        Self { shared: Arc::new(Shared { config, tools: tools::definitions().into(), metrics, draining }) }
+        Self { shared: Arc::new(Shared { config, tools: tools::definitions().into(), metrics, draining, calls }) }
     }
 
     pub(crate) fn tools(&self) -> &[Tool] {
@@ -93,6 +96,8 @@ impl ServerHandler for Server {
         request: CallToolRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
+        // A session's call goes on without its response, where the client has lost its connection and comes again.
+        let _under_way = self.shared.calls.token();
         let no_extensions = http::Extensions::new();
         let parts = context.extensions.get::<http::request::Parts>();
         let extensions = parts.map_or(&no_extensions, |parts| &parts.extensions);

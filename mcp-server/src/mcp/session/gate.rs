@@ -245,14 +245,14 @@ mod tests {
     async fn a_redis_that_hangs_does_not_hold_up_a_session_that_is_held_here() {
         // The kernel connects, and nobody ever answers.
         let hanging = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
-        let mut config = Config::default();
-        config.redis = Some(Section {
+        let redis = Some(Section {
             url: Some(format!("redis://{}", hanging.local_addr().expect("bound"))),
             url_file: None,
             max_connections: 1,
             socket_timeout: 5,
             key_prefix: None,
         });
+        let config = Config { redis, ..Config::default() };
         let state = State::open(&config).await.expect("opened");
         let gate = Arc::new(Gate::new(&config.sessions, state.session_redis().cloned()));
         let owner = Owner::of(&Caller::Anonymous, state.session_key());

@@ -72,6 +72,11 @@ impl Local {
         }
     }
 
+    /// The worker has shaken hands.
+    pub(super) fn is_open(&self) -> bool {
+        *self.phase.borrow() == Phase::Open
+    }
+
     /// An event as the client may see it.
     pub(super) fn outgoing(&self, mut event: ServerSseMessage) -> Option<ServerSseMessage> {
         if event.message.is_none() && !self.primes.load(Ordering::Relaxed) {

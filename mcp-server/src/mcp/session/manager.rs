@@ -18,6 +18,7 @@ use rmcp::transport::streamable_http_server::session::{
     EventStream, RestoreOutcome, SessionId, SessionManager, SessionState, SessionStore, SessionStoreError,
 };
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::local::{Alive, Bound, Local, Phase, Resume};
 use super::visit::{SessionError, Visit};
@@ -27,11 +28,13 @@ use super::{Entry, Gate, Refusal, new_id};
 pub(crate) struct Manager {
     gate: Arc<Gate<Local>>,
     draining: CancellationToken,
+    /// Calls under way.
+    calls: TaskTracker,
 }
 
 impl Manager {
-    pub(crate) fn new(gate: Arc<Gate<Local>>, draining: CancellationToken) -> Self {
-        Self { gate, draining }
+    pub(crate) fn new(gate: Arc<Gate<Local>>, draining: CancellationToken, calls: TaskTracker) -> Self {
+        Self { gate, draining, calls }
     }
 
     fn held(&self, id: &SessionId) -> Result<Arc<Entry<Local>>, SessionError> {
@@ -41,7 +44,10 @@ impl Manager {
     /// The session, once its worker has shaken hands. rmcp restores a session in the middle of one request, and lets
     /// others of the same session pass as soon as it is held.
     async fn open(&self, id: &SessionId) -> Result<Arc<Entry<Local>>, SessionError> {
-        let entry = self.held(id)?;
+        let Some(entry) = self.gate.held(id) else {
+            // The gate has found it a moment ago.
+            return Err(Visit::current()?.refuse(Refusal::Unavailable));
+        };
         let phase =
             entry.content.phase.subscribe().wait_for(|phase| *phase != Phase::Opening).await.map(|phase| *phase);
         match phase {
@@ -71,6 +77,14 @@ impl Manager {
         Box::pin(stream.filter_map(move |event| {
             let _held_with_the_stream = &streaming;
             future::ready(entry.content.outgoing(event))
+        }))
+    }
+
+    /// The drain waits until a call's stream is through.
+    fn under_way(&self, stream: EventStream) -> EventStream {
+        let token = self.calls.token();
+        Box::pin(stream.inspect(move |_| {
+            let _held_with_the_stream = &token;
         }))
     }
 
@@ -168,7 +182,7 @@ impl SessionManager for Manager {
             Resume::From(position) => {
                 let of_a_call = position.contains('/');
                 let stream: EventStream = Box::pin(entry.content.sessions.resume(id, position).await?);
-                if of_a_call { stream } else { self.until_drained(stream) }
+                if of_a_call { self.under_way(stream) } else { self.until_drained(stream) }
             }
             Resume::Nowhere => return Err(SessionError::ForeignEvent),
         };

@@ -24,7 +24,7 @@ pub(crate) use manager::{Manager, Restored};
 pub(crate) use owner::Owner;
 pub(crate) use records::Record;
 pub(crate) use table::{Content, Entry};
-pub(crate) use visit::Visit;
+pub(crate) use visit::{Unanswered, Visit};
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};

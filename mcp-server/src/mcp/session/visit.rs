@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use rmcp::transport::streamable_http_server::session::SessionId;
 use rmcp::transport::streamable_http_server::session::local::LocalSessionManagerError;
 
-use super::{Owner, Record, Refusal};
+use super::{Gate, Local, Owner, Record, Refusal};
 
 tokio::task_local! {
     /// What the HTTP layer of rmcp cannot tell its session manager about the request.
@@ -53,6 +53,36 @@ impl Visit {
     }
 }
 
+/// Lets go of the visit's session, also where the client went away in the middle. One that was taken over stays as soon
+/// as it is open: by then there may be others in it.
+pub(crate) struct Unanswered<'a> {
+    gate: &'a Gate<Local>,
+    visit: &'a Visit,
+    well: bool,
+}
+
+impl<'a> Unanswered<'a> {
+    pub(crate) fn new(gate: &'a Gate<Local>, visit: &'a Visit) -> Self {
+        Self { gate, visit, well: false }
+    }
+
+    /// The visit is over, with success or not.
+    pub(crate) fn answered(&mut self, well: bool) {
+        self.well = well;
+    }
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        let Some(id) = self.visit.opened().filter(|_| !self.well) else { return };
+        let taken_over = self.visit.record.is_some();
+        let stays = taken_over && self.gate.held(id).is_some_and(|entry| entry.content.is_open());
+        if !stays {
+            self.gate.release(id);
+        }
+    }
+}
+
 /// Why rmcp cannot go on. Clients never see it.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SessionError {
@@ -66,4 +96,33 @@ pub(crate) enum SessionError {
     NotHeld,
     #[error(transparent)]
     Local(#[from] LocalSessionManagerError),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::local::Phase;
+    use super::*;
+    use crate::auth::Caller;
+    use crate::state::SessionKey;
+
+    /// Whether the session is still held after a visit that came to nothing.
+    fn stays(taken_over: bool, phase: Phase) -> bool {
+        let gate = Gate::new(&mcp_server_config::Sessions::default(), None);
+        let owner = Owner::of(&Caller::Anonymous, &SessionKey::random());
+        let id = super::super::new_id();
+        let entry = gate.hold(id.clone(), owner, None, Local::new()).expect("room");
+        entry.content.phase.send_replace(phase);
+        let record = Record { owner, created: entry.created, content: String::new() };
+        let visit = Visit::new(owner, taken_over.then_some(record));
+        visit.opened.set(id.clone()).expect("not yet set");
+        drop(Unanswered::new(&gate, &visit));
+        gate.held(&id).is_some()
+    }
+
+    #[tokio::test]
+    async fn only_a_session_that_others_may_be_in_stays() {
+        assert!(stays(true, Phase::Open));
+        assert!(!stays(true, Phase::Opening), "nobody would ever open it");
+        assert!(!stays(false, Phase::Open), "its client never learned of it");
+    }
 }
