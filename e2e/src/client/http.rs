@@ -201,7 +201,8 @@ impl Answer {
             return self.json();
         }
         let text = self.text();
-        let mut messages = text.lines().filter_map(|line| line.strip_prefix("data:")).filter(|data| !data.trim().is_empty());
+        let mut messages =
+            text.lines().filter_map(|line| line.strip_prefix("data:")).filter(|data| !data.trim().is_empty());
         let last = messages.next_back().with_context(|| format!("no message in the stream {text:?}"))?;
         serde_json::from_str(last).with_context(|| format!("no JSON in {last:?}"))
     }
