@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use ::http::StatusCode;
 use anyhow::{Context as _, Result, bail};
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{Api, ListParams};
 use mcp_crds::McpServer;
@@ -182,7 +182,8 @@ impl Context {
     pub async fn served(&self, name: &str) -> Result<McpServer> {
         let server = self.ready(name).await?;
         self.eventually("the ingress serves it", async || {
-            Ok((self.endpoint.get("/health").await?.status == StatusCode::OK).then_some(()))
+            // Until it has the route and its certificate it answers with its own, or not at all.
+            Ok(self.endpoint.get("/health").await.is_ok_and(|answer| answer.status == StatusCode::OK).then_some(()))
         })
         .await?;
         Ok(server)
@@ -236,22 +237,6 @@ impl Context {
         let uri = format!("/api/v1/namespaces/{}/pods/{pod}:{port}/proxy{path}", self.namespace);
         let request = ::http::Request::get(uri).body(Vec::new())?;
         self.client.request_text(request).await.with_context(|| format!("GET {path} of pod {pod}"))
-    }
-
-    /// The networks from which the ingress controller's connections come: the nodes and their pods.
-    pub async fn proxy_networks(&self) -> Result<String> {
-        let nodes = Api::<Node>::all(self.client.clone()).list(&ListParams::default()).await?;
-        let mut networks = Vec::new();
-        for node in nodes {
-            networks.extend(node.spec.unwrap_or_default().pod_cidrs.unwrap_or_default());
-            let addresses = node.status.unwrap_or_default().addresses.unwrap_or_default();
-            let internal = addresses.into_iter().filter(|address| address.type_ == "InternalIP");
-            networks.extend(internal.map(|address| match address.address.contains(':') {
-                true => format!("{}/128", address.address),
-                false => format!("{}/32", address.address),
-            }));
-        }
-        Ok(networks.join(", "))
     }
 
     /// The messages of a server's events that have this reason.
