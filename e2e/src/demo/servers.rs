@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::Api;
 use mcp_crds::McpServer;
@@ -51,12 +51,14 @@ async fn until_the_ingress_serves(demo: &Demo) -> Result<()> {
     };
     let since = Instant::now();
     loop {
-        let status = endpoint.get("/health").await?.status;
-        match status.as_u16() {
-            200 => return Ok(()),
-            _ if since.elapsed() >= PATIENCE => bail!("https://{HOST}/health answers {status}"),
-            _ => sleep(Duration::from_millis(100)).await,
-        }
+        // At first it may have neither the route nor the certificate.
+        let why = match endpoint.get("/health").await {
+            Ok(answer) if answer.status.is_success() => return Ok(()),
+            Ok(answer) => answer.status.to_string(),
+            Err(error) => format!("{error:#}"),
+        };
+        ensure!(since.elapsed() < PATIENCE, "https://{HOST}/health does not answer through the ingress: {why}");
+        sleep(Duration::from_millis(100)).await;
     }
 }
 
