@@ -6,6 +6,12 @@ sections=()
 title=
 started=0
 
+# Says in the summary that this section did nothing.
+skip() {
+  echo "skipped: $1"
+  end_section skipped
+}
+
 # Ends the section before it and begins another.
 section() {
   end_section ok
@@ -16,7 +22,7 @@ section() {
 
 end_section() {
   [ -n "$title" ] || return 0
-  sections+=("$(printf '  %-6s %5d s  %s' "$1" $((SECONDS - started)) "$title")")
+  sections+=("$(printf '  %-7s %5d s  %s' "$1" $((SECONDS - started)) "$title")")
   title=
 }
 
