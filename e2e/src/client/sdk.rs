@@ -100,7 +100,8 @@ impl Sdk {
             .spawn()
             .context("start node")?;
         let output = child.stdout.take().context("node's standard output")?;
-        Ok(Running { input: child.stdin.take(), output: BufReader::new(output).lines(), _child: child })
+        let output = BufReader::new(output).lines();
+        Ok(Running { input: child.stdin.take(), output, warnings: Vec::new(), _child: child })
     }
 }
 
@@ -108,6 +109,8 @@ impl Sdk {
 pub struct Running {
     input: Option<ChildStdin>,
     output: Lines<BufReader<ChildStdout>>,
+    /// What the SDK tried again by itself. Worth telling when nothing comes afterwards.
+    warnings: Vec<Value>,
     /// Killed when this is dropped.
     _child: Child,
 }
@@ -133,9 +136,14 @@ impl Running {
 
     async fn next(&mut self, patience: Duration) -> Result<Value> {
         let line = timeout(patience, self.output.next_line()).await;
-        let line = line.with_context(|| format!("the SDK client said nothing for {patience:?}"))??;
+        let line = line.with_context(|| {
+            format!("the SDK client said nothing for {patience:?}; its warnings before: {:?}", self.warnings)
+        })??;
         let line = line.context("the SDK client ended without a last word: see its messages above")?;
         let event: Value = serde_json::from_str(&line).with_context(|| format!("no event in {line:?}"))?;
+        if event["event"] == "warning" {
+            self.warnings.push(event.clone());
+        }
         if event["event"] == "error" || event["event"] == "failed" {
             bail!("the SDK client failed: {event}");
         }

@@ -26,6 +26,7 @@ pub const ISSUER_HOST: &str = "auth.example.com";
 
 /// What the steps after the cluster's start share.
 struct Demo {
+    name: String,
     cluster: Cluster,
     ingress: IpAddr,
     /// Files for whoever goes on by hand: `target/demo`.
@@ -84,7 +85,7 @@ fn prepare(narrator: &mut Narrator, name: &str) -> Result<Demo> {
     fixtures::issuer(&cluster, NAMESPACE, ISSUER_HOST, &images)?;
     fixtures::wait_for(&cluster, NAMESPACE, "redis")?;
     fixtures::wait_for(&cluster, NAMESPACE, "issuer")?;
-    Ok(Demo { cluster, ingress, folder })
+    Ok(Demo { name: name.to_owned(), cluster, ingress, folder })
 }
 
 /// Steps 6 to 9: what a developer does, and what their users see.
@@ -108,14 +109,15 @@ async fn show(narrator: &mut Narrator, demo: &Demo, started: Instant) -> Result<
 }
 
 fn print_what_next(demo: &Demo) {
-    let Demo { cluster, ingress, folder } = demo;
+    let Demo { name, cluster, ingress, folder } = demo;
+    let down = if name == "demo" { "make down".to_owned() } else { format!("cargo run -p e2e -- down --name {name}") };
     let kubeconfig = cluster.kubeconfig();
     let (folder, kubeconfig) = (folder.display(), kubeconfig.display());
     println!(
         "\
 URLs
-  https://{HOST}/mcp             the production server, from outside (at {ingress})
-  http://quickstart.{NAMESPACE}/mcp         the quickstart, for pods of the cluster
+  https://{HOST}/mcp    the production server, from outside (at {ingress})
+  http://quickstart.{NAMESPACE}/mcp     the quickstart, for pods of the cluster
 
 Go on
   export KUBECONFIG={kubeconfig}
@@ -125,7 +127,7 @@ Go on
   curl --cacert {folder}/ca.crt --resolve {HOST}:443:{ingress} https://{HOST}/health
 
 Stop
-  make down"
+  {down}"
     );
 }
 
