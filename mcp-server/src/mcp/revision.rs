@@ -53,6 +53,7 @@ mod tests {
             method: Some(method.to_owned()),
             name: None,
             meta_version: in_body.map(str::to_owned),
+            traceparent: None,
         };
         let header = header.map(|value| (http::HeaderName::from_static(HEADER), HeaderValue::from_static(value)));
         Era::of(Some(&envelope), &HeaderMap::from_iter(header))

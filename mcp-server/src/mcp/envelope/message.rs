@@ -19,6 +19,8 @@ const MAX_DEPTH: usize = 100;
 /// Longer ids are refused: they are echoed and logged.
 const MAX_ID_BYTES: usize = 1024;
 const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
+/// SEP-414: the one name in `_meta` that has no prefix.
+const META_TRACE: &str = "traceparent";
 
 /// What kind of message it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,9 +84,9 @@ pub(super) fn parse(bytes: Bytes) -> Result<Envelope, Refused> {
         (_, None, true) => Kind::Response,
         _ => return Err(Refused::invalid("The message is neither a request, a notification nor a response.").of(id)),
     };
-    let Params { name, uri, meta_version } = head.params.unwrap_or_default();
+    let Params { name, uri, meta: Meta { version: meta_version, traceparent } } = head.params.unwrap_or_default();
     let (method, name) = (head.method.map(Cow::into_owned), name.or(uri));
-    Ok(Envelope { kind, id, method, name, meta_version, bytes })
+    Ok(Envelope { kind, id, method, name, meta_version, traceparent, bytes })
 }
 
 /// JSON-RPC batches are gone since revision 2025-06-18.
@@ -224,7 +226,7 @@ fn fold(character: char) -> char {
 struct Params {
     name: Option<String>,
     uri: Option<String>,
-    meta_version: Option<String>,
+    meta: Meta,
 }
 
 impl<'de> Deserialize<'de> for Params {
@@ -249,7 +251,7 @@ impl<'de> Visitor<'de> for ParamsVisitor {
             match members.known(&key)? {
                 Some("name") => params.name = map.next_value::<Text>()?.0,
                 Some("uri") => params.uri = map.next_value::<Text>()?.0,
-                Some(_) => params.meta_version = map.next_value::<Meta>()?.0,
+                Some(_) => params.meta = map.next_value()?,
                 None => drop(map.next_value::<IgnoredAny>()?),
             }
         }
@@ -280,8 +282,12 @@ impl<'de> Deserialize<'de> for Text {
     }
 }
 
-/// The protocol revision in `_meta`.
-struct Meta(Option<String>);
+/// What decides within `_meta`.
+#[derive(Default)]
+struct Meta {
+    version: Option<String>,
+    traceparent: Option<String>,
+}
 
 impl<'de> Deserialize<'de> for Meta {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -294,19 +300,19 @@ impl<'de> Deserialize<'de> for Meta {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Meta, A::Error> {
-                let mut version = None;
+                let mut meta = Meta::default();
                 let mut seen = false;
                 while let Some(Key(key)) = map.next_key()? {
-                    if key != META_VERSION {
-                        map.next_value::<IgnoredAny>()?;
-                        continue;
+                    match &*key {
+                        META_VERSION if std::mem::replace(&mut seen, true) => {
+                            return Err(serde::de::Error::custom("a member comes twice"));
+                        }
+                        META_VERSION => meta.version = map.next_value::<Text>()?.0,
+                        META_TRACE => meta.traceparent = map.next_value::<Text>()?.0,
+                        _ => drop(map.next_value::<IgnoredAny>()?),
                     }
-                    if std::mem::replace(&mut seen, true) {
-                        return Err(serde::de::Error::custom("a member comes twice"));
-                    }
-                    version = map.next_value::<Text>()?.0;
                 }
-                Ok(Meta(version))
+                Ok(meta)
             }
         }
         deserializer.deserialize_map(MetaVisitor)

@@ -25,6 +25,20 @@ fn a_tool_call_is_read() {
 }
 
 #[test]
+fn the_trace_context_of_meta_is_read_and_junk_is_none() {
+    let of = |meta: &str| {
+        let params = format!(r#"{{"name":"a","_meta":{meta}}}"#);
+        read(&format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{params}}}"#))
+            .expect("read")
+            .traceparent
+    };
+    assert_eq!(of(r#"{"traceparent":"00-0af7-b7ad-01"}"#).as_deref(), Some("00-0af7-b7ad-01"));
+    for meta in ["{}", r#"{"traceparent":7}"#, r#"{"TraceParent":"00-0af7-b7ad-01"}"#] {
+        assert_eq!(of(meta), None, "{meta}");
+    }
+}
+
+#[test]
 fn notifications_and_responses_are_told_apart() {
     let notification = read(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#).expect("read");
     assert_eq!((notification.kind, notification.tool()), (Kind::Notification, None));

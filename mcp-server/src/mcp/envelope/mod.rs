@@ -46,6 +46,8 @@ pub struct Envelope {
     pub name: Option<String>,
     /// The protocol revision in `params._meta`, which every message of 2026-07-28 has.
     pub meta_version: Option<String>,
+    /// The W3C trace context in `params._meta` (SEP-414), as the client wrote it.
+    pub traceparent: Option<String>,
 }
 
 impl Envelope {
