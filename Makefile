@@ -1,6 +1,6 @@
 # `make demo` on a fresh Debian-like machine with Rust, Go and Node, as root, is all that it takes.
 
-.PHONY: demo down test check generate
+.PHONY: demo down test check conformance generate
 
 # A real Kubernetes, the operator, two servers, and a client that we did not write
 demo:
@@ -17,6 +17,10 @@ test:
 # All of .ci/run but the tests
 check:
 	@.ci/check
+
+# The official conformance suite against the fixture server, and through the runtime as proxy
+conformance:
+	@.ci/conformance
 
 # Write anew what is generated from code: the definition, the chart's copy and roles, tables of the documentation
 generate:

@@ -65,4 +65,16 @@ need_python_tool() {
   PATH=$folder/bin:$PATH
 }
 
+# Installs exactly what FOLDER/package-lock.json says, outside of the clone, and sets $packages to where. Without scripts:
+# nothing that we install needs to run code of its own to be installed.
+need_npm_packages() {
+  packages=$cache/npm/$(basename "$1")-$(sha256sum "$1/package-lock.json" | cut -c1-16)
+  [ -e "$packages/.installed" ] && return
+  rm -rf "$packages"
+  mkdir -p "$packages"
+  cp "$1/package.json" "$1/package-lock.json" "$packages"
+  npm ci --prefix "$packages" --ignore-scripts --no-audit --no-fund --loglevel=error
+  touch "$packages/.installed"
+}
+
 trap summary EXIT

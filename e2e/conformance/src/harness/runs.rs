@@ -1,0 +1,69 @@
+//! The runs: what the suite asks, and what stands before it.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use clap::ValueEnum;
+use tokio::task::JoinSet;
+
+use crate::front::Front;
+use crate::stage::Stage;
+use crate::suite::{Report, Revision, Suite};
+
+/// One arrangement of servers.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Run {
+    /// The fixture on rmcp's own HTTP service.
+    Bare,
+    /// The same behind our runtime as byte proxy.
+    Proxied,
+}
+
+impl Run {
+    /// What runs by default.
+    pub const REQUIRED: &[Self] = &[Self::Proxied];
+
+    /// As on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bare => "bare",
+            Self::Proxied => "proxied",
+        }
+    }
+
+    /// What is asked, for people.
+    pub fn about(self) -> &'static str {
+        match self {
+            Self::Bare => "bare: the fixture on rmcp's own HTTP service, for comparison",
+            Self::Proxied => "proxied: the fixture on bare rmcp, behind the runtime as byte proxy with the whole shell",
+        }
+    }
+
+    fn revisions(self) -> &'static [Revision] {
+        match self {
+            Self::Bare | Self::Proxied => &Revision::ALL,
+        }
+    }
+
+    /// Starts the servers, and asks them by each revision at once.
+    pub async fn go(self, suite: &Suite, folder: &Path) -> Result<Vec<Report>> {
+        let mut stage = Stage::set(folder).await?;
+        let front = match self {
+            Self::Bare => Front::start(vec![stage.bare().await?], None).await?,
+            Self::Proxied => {
+                let upstream = stage.bare().await?;
+                let runtime = stage.runtime("proxy", upstream).await?;
+                Front::start(vec![runtime], Some(&stage.token)).await?
+            }
+        };
+        let mut asking = JoinSet::new();
+        for revision in self.revisions() {
+            let (suite, output) = (suite.clone(), folder.join(revision.name()));
+            let server = front.address;
+            asking.spawn(async move { suite.ask(server, *revision, &output).await });
+        }
+        let mut reports = asking.join_all().await.into_iter().collect::<Result<Vec<_>>>().context(self.about())?;
+        reports.sort_by_key(Report::revision);
+        Ok(reports)
+    }
+}
