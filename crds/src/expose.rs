@@ -32,6 +32,11 @@ pub struct Expose {
     #[serde(default = "default_stream_timeout")]
     #[schemars(range(min = 10, max = 86400))]
     pub stream_timeout_seconds: i32,
+    /// What keeps a client of the 2025 revisions at one pod, where sessions are kept in the pod and the ingress
+    /// controller can do it by annotation; `Exposed` says where it cannot. Clients change pods all the same when pods
+    /// come and go: sessions in redis need none of it.
+    #[serde(default)]
+    pub affinity: Affinity,
     /// Networks (CIDR) of the proxies in front of the runtime. Their X-Forwarded-For (rightmost untrusted address),
     /// X-Real-IP and X-Forwarded-Proto are believed; nobody else's. Default: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -57,13 +62,40 @@ fn default_stream_timeout() -> i32 {
     3600
 }
 
+/// What keeps a client at one pod. Hashing by `Mcp-Session-Id` is not offered: the first request has none.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Affinity {
+    /// Nothing: each request goes where there is room.
+    #[default]
+    None,
+    /// The client's address, as the ingress controller sees it. Uneven where many clients share one.
+    ClientAddress,
+    /// The Authorization header. A client whose token is renewed changes its pod.
+    Authorization,
+}
+
+impl Affinity {
+    /// The name in the API.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "None",
+            Self::ClientAddress => "ClientAddress",
+            Self::Authorization => "Authorization",
+        }
+    }
+}
+
 /// TLS of the route.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = ("!has(self.issuerRef) || has(self.secretName)", "issuerRef needs secretName: the Secret that cert-manager fills"))]
 pub struct RouteTls {
-    /// Secret of type kubernetes.io/tls with the certificate of the hosts.
+    /// Secret of type kubernetes.io/tls with the certificate of the hosts. Without it the controller's own certificates
+    /// serve the hosts (a default certificate, AWS Certificate Manager).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
-    pub secret_name: String,
+    pub secret_name: Option<String>,
     /// cert-manager issuer that fills the Secret, by annotation on the Ingress. The Secret may then be absent at first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub issuer_ref: Option<IssuerRef>,
@@ -121,6 +153,30 @@ pub enum IngressProfile {
     /// The community's ingress-nginx, and controllers that read its annotations.
     #[serde(rename = "ingress-nginx")]
     IngressNginx,
+    /// NGINX Ingress Controller by F5.
+    #[serde(rename = "f5-nginx")]
+    F5Nginx,
+    /// Traefik's own Ingress provider.
+    #[serde(rename = "traefik")]
+    Traefik,
+    /// HAProxy Kubernetes Ingress Controller by HAProxy Technologies.
+    #[serde(rename = "haproxy-technologies")]
+    HaproxyTechnologies,
+    /// The community's HAProxy Ingress.
+    #[serde(rename = "haproxy-ingress")]
+    HaproxyIngress,
+    /// Contour.
+    #[serde(rename = "contour")]
+    Contour,
+    /// Application Load Balancers of the AWS Load Balancer Controller.
+    #[serde(rename = "aws-alb")]
+    AwsAlb,
+    /// Cilium's Ingress.
+    #[serde(rename = "cilium")]
+    Cilium,
+    /// Kong Ingress Controller.
+    #[serde(rename = "kong")]
+    Kong,
     /// No annotations but the user's.
     Generic,
 }

@@ -27,7 +27,7 @@ mod status;
 
 pub use auth::{Algorithm, Anonymous, Auth, Issuer};
 pub use backend::{Backend, Builtin, Container, ContainerProbes};
-pub use expose::{Expose, Ingress, IngressProfile, IssuerKind, IssuerRef, RouteTls};
+pub use expose::{Affinity, Expose, Ingress, IngressProfile, IssuerKind, IssuerRef, RouteTls};
 pub use limits::{RateLimit, RateLimits};
 pub use network::{NetworkPolicy, Service, ServiceType};
 pub use observability::{Cors, LogFormat, LogLevel, Metrics, Observability};

@@ -18,6 +18,7 @@ use crate::context::Context;
 use crate::desired::endpoint::{self, Backend};
 use crate::desired::{Children, Identity, desired};
 use crate::error::{Error, Retry};
+use crate::exposure;
 use crate::kind::Kind;
 use crate::resolve::{Resolution, environment, resolve};
 use crate::status::{self, Observed, Outcome};
@@ -142,6 +143,7 @@ fn observe(server: &McpServer, key: &Key, plan: Option<&Plan>, ctx: &Context) ->
         pods,
         pending_certificate: resolution.pending_certificate.clone(),
         shared_hosts: resolution.resolved.shared_hosts.clone(),
+        missing_affinity: exposure::missing_affinity(&server.spec, resolution.resolved.ingress_controller.as_deref()),
         findings: target.clone().and_then(|target| ctx.verifier.as_ref()?.observe(target)),
         target,
         probes_off: ctx.verifier.is_none(),

@@ -33,7 +33,7 @@ pub fn build(id: &Identity, spec: &McpServerSpec, refs: &Resolved, profile: Anno
         spec: Some(IngressSpec {
             ingress_class_name: expose.ingress.class_name.clone(),
             tls: expose.tls.as_ref().map(|tls| {
-                vec![IngressTLS { hosts: Some(expose.hosts.clone()), secret_name: Some(tls.secret_name.clone()) }]
+                vec![IngressTLS { hosts: Some(expose.hosts.clone()), secret_name: tls.secret_name.clone() }]
             }),
             rules: Some(expose.hosts.iter().map(|host| rule(id, expose, refs, host)).collect()),
             ..IngressSpec::default()

@@ -1,18 +1,25 @@
-//! The community's ingress-nginx, and controllers that read its annotations (Traefik's ingress-nginx provider).
-//!
-//! <https://kubernetes.github.io/ingress-nginx/user-guide/nginx-configuration/annotations/>
+//! The community's ingress-nginx, and controllers that read its annotations (Traefik's ingress-nginx provider, which
+//! knows fewer of them).
 
 use std::collections::BTreeMap;
 
-use super::{Annotations, Profile, Route};
+use mcp_crds::Affinity;
+
+use super::{Annotations, BY_HASH, Profile, Route};
 
 const PREFIX: &str = "nginx.ingress.kubernetes.io/";
 
-pub(super) const PROFILE: Profile = Profile { name: "ingress-nginx", controllers: &["k8s.io/ingress-nginx"], annotate };
+pub(super) const PROFILE: Profile = Profile {
+    name: "ingress-nginx",
+    controllers: &["k8s.io/ingress-nginx"],
+    affinities: BY_HASH,
+    source: "https://kubernetes.github.io/ingress-nginx/user-guide/nginx-configuration/annotations/",
+    annotate,
+};
 
 fn annotate(route: &Route) -> Annotations {
     // Plain seconds: with a unit the controller ignores the value.
-    let timeout = route.stream_timeout_seconds.to_string();
+    let timeout = route.proxy_timeout_seconds().to_string();
     let mut ingress = BTreeMap::new();
     let mut set = |key: &str, value: &str| ingress.insert(format!("{PREFIX}{key}"), value.to_owned());
     // Events must arrive as they happen.
@@ -28,5 +35,10 @@ fn annotate(route: &Route) -> Annotations {
         // Also where the controller's configuration has it off: tokens must not travel in the clear.
         set("ssl-redirect", "true");
     }
+    match route.affinity {
+        Affinity::None => None,
+        Affinity::ClientAddress => set("upstream-hash-by", "$remote_addr"),
+        Affinity::Authorization => set("upstream-hash-by", "$http_authorization"),
+    };
     Annotations { ingress, service: BTreeMap::new() }
 }

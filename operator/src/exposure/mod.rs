@@ -1,27 +1,56 @@
 //! What ingress controllers must be told so that MCP streams pass: one file per controller, and one table.
 //!
 //! A profile is annotations on Ingress and Service, nothing else. What a controller can do only by resources of its own
-//! is a recipe in the documentation.
+//! is a recipe in docs/exposure.md.
 
+mod aws_alb;
+mod cilium;
+mod contour;
+mod f5_nginx;
+mod haproxy_ingress;
+mod haproxy_technologies;
 mod ingress_nginx;
+mod kong;
+mod traefik;
 
 use std::collections::BTreeMap;
 
-use mcp_crds::{IngressProfile, McpServerSpec};
+use mcp_crds::{Affinity, IngressProfile, McpServerSpec};
 
 /// All controllers whose annotations we know. `Auto` finds one by `IngressClass.spec.controller`.
-const PROFILES: &[&Profile] = &[&ingress_nginx::PROFILE];
+pub const PROFILES: &[&Profile] = &[
+    &ingress_nginx::PROFILE,
+    &f5_nginx::PROFILE,
+    &traefik::PROFILE,
+    &haproxy_technologies::PROFILE,
+    &haproxy_ingress::PROFILE,
+    &contour::PROFILE,
+    &aws_alb::PROFILE,
+    &cilium::PROFILE,
+    &kong::PROFILE,
+];
 
 /// No annotations: the user's are all there is.
-const GENERIC: Profile = Profile { name: "Generic", controllers: &[], annotate: |_| Annotations::default() };
+const GENERIC: Profile =
+    Profile { name: "Generic", controllers: &[], affinities: &[], source: "", annotate: |_| Annotations::default() };
+
+/// Both ways in which a controller can hash by what the first request has already.
+const BY_HASH: &[Affinity] = &[Affinity::ClientAddress, Affinity::Authorization];
+
+/// What proxies wait longer than the runtime, so that it is the runtime that ends a call, with an answer that says why.
+const OUTER_HOP_SECONDS: i32 = 30;
 
 /// What one ingress controller needs.
 #[derive(Debug)]
 pub struct Profile {
     /// Name of the profile, as in `expose.ingress.profile`.
     pub name: &'static str,
-    /// Values of `IngressClass.spec.controller` that mean this controller.
-    controllers: &'static [&'static str],
+    /// Values of `IngressClass.spec.controller` that mean this controller. Instances add `/<name>` to it.
+    pub controllers: &'static [&'static str],
+    /// The kinds of affinity that it has annotations for.
+    pub affinities: &'static [Affinity],
+    /// Where its annotations are documented.
+    pub source: &'static str,
     annotate: fn(&Route) -> Annotations,
 }
 
@@ -32,8 +61,17 @@ pub struct Route {
     pub stream_timeout_seconds: i32,
     /// Clients come by HTTPS.
     pub tls: bool,
+    /// What keeps a client at one pod.
+    pub affinity: Affinity,
     /// Largest request body that the runtime takes.
     pub max_body_bytes: u32,
+}
+
+impl Route {
+    /// How long a proxy waits for the runtime.
+    fn proxy_timeout_seconds(&self) -> i32 {
+        self.stream_timeout_seconds.saturating_add(OUTER_HOP_SECONDS)
+    }
 }
 
 /// Annotations by the object that has them.
@@ -52,9 +90,25 @@ pub fn annotations(spec: &McpServerSpec, controller: Option<&str>) -> Annotation
     let route = Route {
         stream_timeout_seconds: expose.stream_timeout_seconds,
         tls: expose.tls.is_some(),
+        affinity: expose.affinity,
         max_body_bytes: mcp_server_config::Server::default().max_request_body_bytes,
     };
     (profile(expose.ingress.profile, controller).annotate)(&route)
+}
+
+/// Why a wanted affinity is not there: what to say to the user. `None` when all is as wanted.
+#[must_use]
+pub fn missing_affinity(spec: &McpServerSpec, controller: Option<&str>) -> Option<String> {
+    let expose = spec.expose.as_ref()?;
+    let (profile, wanted) = (profile(expose.ingress.profile, controller), expose.affinity);
+    if wanted == Affinity::None || profile.affinities.contains(&wanted) {
+        return None;
+    }
+    let (name, wanted) = (profile.name, wanted.as_str());
+    Some(format!(
+        "profile {name} has no annotation for affinity {wanted}, so clients change pods: share sessions in redis, or \
+         follow the recipe in docs/exposure.md"
+    ))
 }
 
 /// The profile in force.
@@ -63,23 +117,63 @@ pub fn profile(wanted: IngressProfile, controller: Option<&str>) -> &'static Pro
     match wanted {
         IngressProfile::Generic => &GENERIC,
         IngressProfile::IngressNginx => &ingress_nginx::PROFILE,
+        IngressProfile::F5Nginx => &f5_nginx::PROFILE,
+        IngressProfile::Traefik => &traefik::PROFILE,
+        IngressProfile::HaproxyTechnologies => &haproxy_technologies::PROFILE,
+        IngressProfile::HaproxyIngress => &haproxy_ingress::PROFILE,
+        IngressProfile::Contour => &contour::PROFILE,
+        IngressProfile::AwsAlb => &aws_alb::PROFILE,
+        IngressProfile::Cilium => &cilium::PROFILE,
+        IngressProfile::Kong => &kong::PROFILE,
         IngressProfile::Auto => controller.and_then(by_controller).unwrap_or(&GENERIC),
     }
 }
 
 fn by_controller(controller: &str) -> Option<&'static Profile> {
-    PROFILES.iter().copied().find(|profile| profile.controllers.contains(&controller))
+    let is =
+        |known: &&str| controller.strip_prefix(*known).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    PROFILES.iter().copied().find(|profile| profile.controllers.iter().any(is))
+}
+
+/// Annotations with a common prefix.
+fn prefixed<const N: usize>(prefix: &str, pairs: [(&str, String); N]) -> BTreeMap<String, String> {
+    pairs.into_iter().map(|(key, value)| (format!("{prefix}{key}"), value)).collect()
+}
+
+/// The table of profiles in docs/exposure.md.
+#[must_use]
+pub fn documentation() -> String {
+    use std::fmt::Write as _;
+    let mut table = String::from(
+        "| Profile | `IngressClass.spec.controller` | Affinity by annotation | Source |\n| --- | --- | --- | --- |\n",
+    );
+    for Profile { name, controllers, affinities, source, annotate: _ } in PROFILES {
+        let controllers = controllers.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        let affinities = affinities.iter().map(|affinity| affinity.as_str()).collect::<Vec<_>>().join(", ");
+        let affinities = if affinities.is_empty() { "none" } else { &affinities };
+        let _ = writeln!(table, "| `{name}` | {controllers} | {affinities} | <{source}> |");
+    }
+    table
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     #[test]
     fn auto_goes_by_the_controller_and_falls_back_to_generic() {
-        assert_eq!(profile(IngressProfile::Auto, Some("k8s.io/ingress-nginx")).name, "ingress-nginx");
-        assert_eq!(profile(IngressProfile::Auto, Some("example.com/unknown")).name, "Generic");
-        assert_eq!(profile(IngressProfile::Auto, None).name, "Generic");
+        let named = |controller| profile(IngressProfile::Auto, controller).name;
+        assert_eq!(named(Some("k8s.io/ingress-nginx")), "ingress-nginx");
+        assert_eq!(
+            named(Some("haproxy.org/ingress-controller/prod")),
+            "haproxy-technologies",
+            "an instance by its name"
+        );
+        assert_eq!(named(Some("haproxy.org/ingress-controller-of-mine")), "Generic");
+        assert_eq!(named(Some("example.com/unknown")), "Generic");
+        assert_eq!(named(None), "Generic");
     }
 
     #[test]
@@ -95,5 +189,44 @@ mod tests {
         all.sort_unstable();
         all.dedup();
         assert_eq!(all.len(), count);
+    }
+
+    /// The API's name of each profile is the one that the table has.
+    #[test]
+    fn every_profile_is_chosen_by_its_name() {
+        for known in PROFILES {
+            let wanted: IngressProfile = serde_json::from_value(known.name.into()).unwrap();
+            assert_eq!(profile(wanted, None).name, known.name);
+        }
+    }
+
+    #[test]
+    fn no_profile_injects_configuration_or_hashes_by_the_session_id() {
+        for profile in PROFILES {
+            for affinity in [Affinity::None, Affinity::ClientAddress, Affinity::Authorization] {
+                let route = Route { stream_timeout_seconds: 3600, tls: true, affinity, max_body_bytes: 1 };
+                let Annotations { ingress, service } = (profile.annotate)(&route);
+                for (key, value) in ingress.iter().chain(&service) {
+                    assert!(!key.contains("snippet") && !value.to_lowercase().contains("session"), "{key}: {value}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_documentation_is_current() {
+        const BEGIN: &str =
+            "<!-- Generated from operator/src/exposure: UPDATE=1 cargo test -p mcp-operator documentation -->\n";
+        const END: &str = "<!-- End of the generated table -->\n";
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/exposure.md");
+        let page = std::fs::read_to_string(&path).unwrap();
+        let (before, rest) = page.split_once(BEGIN).unwrap();
+        let (_, after) = rest.split_once(END).unwrap();
+        let wanted = format!("{before}{BEGIN}\n{}\n{END}{after}", documentation());
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::write(&path, &wanted).unwrap();
+        }
+        let found = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(found, wanted, "run: UPDATE=1 cargo test -p mcp-operator documentation");
     }
 }

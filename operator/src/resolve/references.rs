@@ -43,7 +43,10 @@ pub fn of(spec: &McpServerSpec) -> Vec<Reference> {
     }
     if let Some(tls) = spec.expose.as_ref().and_then(|expose| expose.tls.as_ref()) {
         let need = if tls.issuer_ref.is_some() { Need::Certificate } else { Need::Required };
-        found.push(reference(Kind::Secret, &tls.secret_name, Some("tls.crt"), "spec.expose.tls.secretName", need));
+        let secret = tls.secret_name.iter();
+        found.extend(
+            secret.map(|name| reference(Kind::Secret, name, Some("tls.crt"), "spec.expose.tls.secretName", need)),
+        );
     }
     for (position, issuer) in spec.auth.iter().flat_map(|auth| &auth.issuers).enumerate() {
         found.extend(issuer.ca_bundle.iter().flat_map(|bundle| bundle_references(bundle, position)));

@@ -16,6 +16,8 @@ pub struct Route<'a> {
     pub pending_certificate: Option<&'a str>,
     /// Hosts that other servers have too.
     pub shared_hosts: &'a BTreeSet<String>,
+    /// Why clients do not stay at one pod although the spec wants it.
+    pub missing_affinity: Option<&'a str>,
 }
 
 /// Whether the route is admitted.
@@ -41,6 +43,9 @@ pub fn verdict(spec: &McpServerSpec, route: Route<'_>) -> Verdict {
     }
     if let Some(secret) = route.pending_certificate {
         return Verdict::no(Reason::CertificatePending, format!("Secret {secret} is not there yet"));
+    }
+    if let Some(why) = route.missing_affinity {
+        return Verdict::yes(Reason::AffinityUnavailable, why);
     }
     if !route.shared_hosts.is_empty() {
         let hosts = route.shared_hosts.iter().map(String::as_str).collect::<Vec<_>>().join(", ");

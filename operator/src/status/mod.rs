@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use mcp_crds::{Address, McpServer, McpServerStatus, ServerInfo, ToolsInfo};
+use mcp_crds::{Address, McpServer, McpServerSpec, McpServerStatus, ServerInfo, SessionStore, ToolsInfo};
 
 pub use available::Stage;
 pub use condition::{Truth, Type, Verdict, find};
@@ -58,6 +58,8 @@ pub struct Observed {
     pub pending_certificate: Option<String>,
     /// Hosts that other servers have too.
     pub shared_hosts: BTreeSet<String>,
+    /// Why clients do not stay at one pod although the spec wants it.
+    pub missing_affinity: Option<String>,
     /// Whom to ask; `None` while that is not known.
     pub target: Option<Target>,
     /// What was asked; `None` when it has not been.
@@ -150,6 +152,7 @@ fn verdicts(server: &McpServer, outcome: &Outcome, seen: &Observed, earlier: &Mc
         ingress: seen.ingress.as_deref(),
         pending_certificate: seen.pending_certificate.as_deref(),
         shared_hosts: &seen.shared_hosts,
+        missing_affinity: seen.missing_affinity.as_deref(),
     };
     Verdicts {
         exposed: exposed::verdict(&server.spec, route),
@@ -206,7 +209,23 @@ fn accepted(server: &McpServer) -> Verdict {
             "behind a proxy that is not trusted all clients look alike: the per-client limit counts failed authentications only; name the proxy's networks in spec.expose.trustedProxies",
         );
     }
+    if loses_sessions(&server.spec) {
+        return Verdict::yes(
+            Reason::SessionsInMemory,
+            "several pods keep their sessions to themselves: clients of the 2025 revisions lose them when they meet another pod; set spec.redis, or spec.replicas: 1",
+        );
+    }
     Verdict::yes(Reason::Accepted, "the spec can work")
+}
+
+/// Sessions of the 2025 revisions are in one pod's memory, and there are others.
+fn loses_sessions(spec: &McpServerSpec) -> bool {
+    let in_memory = match spec.sessions.store {
+        Some(store) => store == SessionStore::Memory,
+        None => spec.redis.is_none(),
+    };
+    let has_state = spec.backend.container.as_ref().is_none_or(|container| !container.stateless);
+    spec.replicas > 1 && in_memory && has_state
 }
 
 fn verified(

@@ -45,6 +45,9 @@ reasons! {
     ClientAddressUnknown: "Accepted=True",
         "The server is exposed and trusts no proxy, so all clients seem to have the proxy's address: the per-client limit counts failed authentications only.",
         "Name the proxy's networks in `spec.expose.trustedProxies`.";
+    SessionsInMemory: "Accepted=True",
+        "There may be several pods, each with the sessions of the 2025 protocol revisions in its own memory: a client that meets another pod has to begin anew. The 2026-07-28 revision has no sessions.",
+        "Set `spec.redis`; or run one replica; or say that the backend keeps no state: `spec.backend.container.stateless`.";
     InvalidSpec: "Accepted=False", "The spec passed the API server's checks and still cannot work.", "The message names field, problem and remedy.";
     MissingReference: "Accepted=False",
         "A Secret, ConfigMap or IngressClass that the spec names does not exist. Running pods stay.",
@@ -78,6 +81,9 @@ reasons! {
     ClusterInternal: "Exposed=True", "`spec.expose` is not set: the server is reached inside the cluster only.", "Nothing.";
     Exposed: "Exposed=True", "An ingress controller has admitted the route.", "Nothing.";
     HostShared: "Exposed=True", "Another server has the same host: only paths that belong to one server are routed.", "Nothing, or choose another host.";
+    AffinityUnavailable: "Exposed=True",
+        "`spec.expose.affinity` is set, and the ingress controller has no annotation for it: clients change pods.",
+        "Share sessions in redis (`spec.redis`), or follow the controller's recipe in [exposure.md](exposure.md).";
     NoRoute: "Exposed=False", "There is no route yet.", "See Programmed.";
     AddressPending: "Exposed=False", "No ingress controller has published an address for the route.",
         "Check that the controller of the IngressClass runs and publishes its address (Traefik: `publishedService` or `publishStatusAddress`).";

@@ -85,15 +85,19 @@ fn expose() -> impl Strategy<Value = Value> {
     let proxies = select(vec![json!([]), json!(["10.0.0.0/8"]), json!(["fd00::/8", "192.168.1.0/24"])]);
     let tls = select(vec![
         json!(null),
+        json!({}),
         json!({"secretName": "tls"}),
         json!({"secretName": "tls", "issuerRef": {"kind": "ClusterIssuer", "name": "acme"}}),
     ]);
-    let profile = select(vec!["Auto", "ingress-nginx", "Generic"]);
-    (hosts, path, 10..=86400, proxies, tls, profile, annotations()).prop_map(
-        |(hosts, path, timeout, proxies, tls, profile, annotations)| {
+    let named = mcp_operator::exposure::PROFILES.iter().map(|profile| profile.name);
+    let profile = select(named.chain(["Auto", "Generic"]).collect::<Vec<_>>());
+    let affinity = select(vec!["None", "ClientAddress", "Authorization"]);
+    (hosts, path, 10..=86400, affinity, proxies, tls, profile, annotations()).prop_map(
+        |(hosts, path, timeout, affinity, proxies, tls, profile, annotations)| {
             let hosts: Vec<_> = hosts.into_keys().collect();
             json!({
-                "hosts": hosts, "path": path, "streamTimeoutSeconds": timeout, "trustedProxies": proxies, "tls": tls,
+                "hosts": hosts, "path": path, "streamTimeoutSeconds": timeout, "affinity": affinity,
+                "trustedProxies": proxies, "tls": tls,
                 "ingress": {"profile": profile, "annotations": annotations},
             })
         },

@@ -1,0 +1,32 @@
+//! HAProxy Ingress by Joao Morais. It streams by itself and takes bodies of any size; `timeout-client` is global
+//! (docs/exposure.md).
+
+use std::collections::BTreeMap;
+
+use mcp_crds::Affinity;
+
+use super::{Annotations, BY_HASH, Profile, Route, prefixed};
+
+const PREFIX: &str = "haproxy-ingress.github.io/";
+
+pub(super) const PROFILE: Profile = Profile {
+    name: "haproxy-ingress",
+    controllers: &["haproxy-ingress.github.io/controller"],
+    affinities: BY_HASH,
+    source: "https://haproxy-ingress.github.io/docs/configuration/keys/",
+    annotate,
+};
+
+fn annotate(route: &Route) -> Annotations {
+    let mut ingress = prefixed(PREFIX, [("timeout-server", format!("{}s", route.proxy_timeout_seconds()))]);
+    let mut set = |key: &str, value: &str| ingress.insert(format!("{PREFIX}{key}"), value.to_owned());
+    if route.tls {
+        set("ssl-redirect", "true");
+    }
+    match route.affinity {
+        Affinity::None => None,
+        Affinity::ClientAddress => set("balance-algorithm", "source"),
+        Affinity::Authorization => set("balance-algorithm", "hdr(Authorization)"),
+    };
+    Annotations { ingress, service: BTreeMap::new() }
+}

@@ -1,0 +1,34 @@
+//! HAProxy Kubernetes Ingress Controller by HAProxy Technologies. It streams by itself; `timeout-client` is global
+//! (docs/exposure.md).
+
+use std::collections::BTreeMap;
+
+use mcp_crds::Affinity;
+
+use super::{Annotations, BY_HASH, Profile, Route, prefixed};
+
+const PREFIX: &str = "haproxy.org/";
+
+pub(super) const PROFILE: Profile = Profile {
+    name: "haproxy-technologies",
+    controllers: &["haproxy.org/ingress-controller"],
+    affinities: BY_HASH,
+    source: "https://github.com/haproxytech/kubernetes-ingress/blob/master/documentation/annotations.md",
+    annotate,
+};
+
+fn annotate(route: &Route) -> Annotations {
+    let mut ingress = prefixed(PREFIX, [("timeout-server", format!("{}s", route.proxy_timeout_seconds()))]);
+    let mut set = |key: &str, value: &str| ingress.insert(format!("{PREFIX}{key}"), value.to_owned());
+    if route.tls {
+        set("ssl-redirect", "true");
+        // Its default is the port inside of the controller's pod.
+        set("ssl-redirect-port", "443");
+    }
+    match route.affinity {
+        Affinity::None => None,
+        Affinity::ClientAddress => set("load-balance", "source"),
+        Affinity::Authorization => set("load-balance", "hdr(Authorization)"),
+    };
+    Annotations { ingress, service: BTreeMap::new() }
+}
