@@ -15,6 +15,7 @@ use crate::auth::IssuerMetrics;
 use crate::drain::Drain;
 use crate::health::{self, HealthCache};
 use crate::http::authenticate::authenticate;
+use crate::http::authorize::authorize;
 use crate::http::begin::begin;
 use crate::http::{cors, headers, host, metadata, refusal};
 use crate::limits::client_limit;
@@ -97,7 +98,8 @@ pub fn router(app: &Arc<App>) -> Router {
             .layer(from_fn(host::origin))
             .layer(from_fn_with_state(Arc::clone(app), client_limit))
             .layer(from_fn_with_state(Arc::clone(app), authenticate))
-            .layer(from_fn_with_state(Bodies::new(app.config.server.max_request_body_bytes), envelope::layer)),
+            .layer(from_fn_with_state(Bodies::new(app.config.server.max_request_body_bytes), envelope::layer))
+            .layer(from_fn(authorize)),
     );
 
     // Everybody may read these, from any page.

@@ -4,7 +4,7 @@
 //! main ── settings (boot + live file, environment) ── serve (listeners, drain)
 //!                                                      │
 //!   mcp listener         app: request id → access log → headers → CORS → Host/Origin → client limit
-//!                             → auth → envelope → mcp::Endpoint ── backend, state
+//!                             → auth → envelope → policy → mcp::Endpoint ── backend, state
 //!   management listener  /livez /readyz /metrics /server
 //! ```
 //!
@@ -22,6 +22,7 @@ pub mod logging;
 pub mod management;
 pub mod mcp;
 pub mod metrics;
+pub mod policy;
 pub mod serve;
 pub mod settings;
 pub mod state;

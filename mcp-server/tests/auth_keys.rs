@@ -298,7 +298,7 @@ async fn a_token_is_remembered_no_longer_than_configured() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_reload_keeps_keys_and_enforces_new_scopes_and_audiences_at_once() -> Result<()> {
+async fn a_reload_keeps_keys_and_enforces_new_audiences_at_once() -> Result<()> {
     let bench = Bench::start().await?;
     let token = bench.token().scopes("read").mint()?;
     let first = present(&bench.authenticator, &token).await?.principal()?;
@@ -308,9 +308,6 @@ async fn a_reload_keeps_keys_and_enforces_new_scopes_and_audiences_at_once() -> 
     let same = reload(&base)?;
     assert!(same.loaded_once());
     assert!(Arc::ptr_eq(&first, &present(&same, &token).await?.principal()?), "nothing changed, nothing is forgotten");
-
-    let scoped = reload(&Auth { required_scopes: vec!["admin".to_owned()], ..base.clone() })?;
-    assert_eq!(present(&scoped, &token).await?.status(), 403);
 
     let other =
         IssuerConfig { audiences: vec!["other".to_owned()], ..IssuerConfig::new(bench.issuer.url().to_owned()) };

@@ -116,13 +116,13 @@ async fn good_bad_expired_and_poor_tokens_are_told_apart_and_counted() -> Result
     let issuer = Issuer::start(Options::default()).await?;
     let runtime = Runtime::start(&issuer).await?;
     let token = || issuer.token().audience("https://mcp.example.com/mcp").scopes("user");
-    for (token, status, result) in [
-        (token().claim("iss", "https://evil.example.com"), Some(401), "invalid"),
-        (token().expires_in(-600), Some(401), "expired"),
-        (token().scopes("other"), Some(403), "insufficient_scope"),
-        (token(), None, "success"),
+    for (request, token, status, result) in [
+        ("POST /mcp", token().claim("iss", "https://evil.example.com"), Some(401), "invalid"),
+        ("POST /mcp", token().expires_in(-600), Some(401), "expired"),
+        ("GET /mcp", token().scopes("other"), Some(403), "insufficient_scope"),
+        ("POST /mcp", token(), None, "success"),
     ] {
-        let answer = runtime.ask("POST /mcp", Some(&token.mint()?)).await?;
+        let answer = runtime.ask(request, Some(&token.mint()?)).await?;
         match status {
             Some(status) => assert_eq!(answer.status, status, "{result}"),
             // An empty body is no MCP: what matters is that the caller got past the door.

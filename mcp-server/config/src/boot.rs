@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use crate::live::{Auth, Cors, Http, LogLevel, RateLimits};
+use crate::policy::Tools;
 
 /// The whole configuration of a runtime.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
@@ -53,6 +54,9 @@ pub struct Config {
     /// See [`Live::cors`](crate::Live::cors). Refused here when a live file is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cors: Option<Cors>,
+    /// See [`Live::tools`](crate::Live::tools). Refused here when a live file is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tools: Option<Tools>,
 }
 
 fn one() -> u32 {
@@ -75,6 +79,7 @@ impl Default for Config {
             http: None,
             rate_limits: None,
             cors: None,
+            tools: None,
         }
     }
 }

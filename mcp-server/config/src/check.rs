@@ -2,7 +2,7 @@
 
 use crate::{
     Anonymous, Auth, Backend, Config, Cors, Drain, Handler, Http, Invalid, Keys, Live, Logging, Metrics, PerClient,
-    RateLimits, Redis, Server, SessionStore, Sessions,
+    RateLimits, Redis, Server, SessionStore, Sessions, policy,
 };
 
 /// Paths of the MCP listener that are the runtime's own.
@@ -26,6 +26,7 @@ impl Config {
             http: _,
             rate_limits,
             cors,
+            tools,
         } = self;
         server.check()?;
         metrics.check(server)?;
@@ -50,6 +51,9 @@ impl Config {
         if let Some(cors) = cors {
             cors.check()?;
         }
+        if let Some(tools) = tools {
+            tools.check()?;
+        }
         Ok(())
     }
 
@@ -62,6 +66,7 @@ impl Config {
             http: self.http.clone().unwrap_or_default(),
             rate_limits: self.rate_limits.clone().unwrap_or_default(),
             cors: self.cors.clone().unwrap_or_default(),
+            tools: self.tools.clone().unwrap_or_default(),
             log_level: Some(self.logging.level),
         }
     }
@@ -76,13 +81,15 @@ impl Live {
             http: Http { public_urls: _, trusted_proxies: _ },
             rate_limits,
             cors,
+            tools,
             log_level: _,
         } = self;
         if let Some(auth) = auth {
             auth.check()?;
         }
         rate_limits.check()?;
-        cors.check()
+        cors.check()?;
+        tools.check()
     }
 }
 
@@ -94,6 +101,7 @@ pub fn check_together(config: &Config, live: &Live, separate: bool) -> Result<()
             ("http", config.http.is_some()),
             ("rate_limits", config.rate_limits.is_some()),
             ("cors", config.cors.is_some()),
+            ("tools", config.tools.is_some()),
         ];
         if let Some((section, _)) = sections.iter().find(|(_, present)| *present) {
             return invalid(format!("{section}: with a live file this section belongs there: move it"));
@@ -212,7 +220,17 @@ impl Drain {
 
 impl Auth {
     fn check(&self) -> Result<(), Invalid> {
-        let Self { anonymous, issuer_url, issuers, resource_server_url, required_scopes, token_cache_ttl: _ } = self;
+        let Self {
+            anonymous,
+            issuer_url,
+            issuers,
+            resource_server_url,
+            required_scopes,
+            tool_scopes,
+            method_scopes,
+            scope_hierarchy,
+            token_cache_ttl: _,
+        } = self;
         if issuer_url.is_some() && !issuers.is_empty() {
             return invalid(
                 "auth: `issuer_url` and `issuers` are both given: `issuer_url` is short for one issuer; remove one",
@@ -245,11 +263,15 @@ impl Auth {
         if let Some(url) = resource_server_url {
             check_http_url("auth.resource_server_url", url.as_str())?;
         }
-        // RFC 6749 §3.3: a scope is a token without spaces, quotes and backslashes.
-        let bad =
-            |scope: &&String| scope.is_empty() || !scope.bytes().all(|b| matches!(b, 0x21 | 0x23..=0x5b | 0x5d..=0x7e));
-        if let Some(scope) = required_scopes.iter().find(bad) {
-            return invalid(format!("auth.required_scopes: {scope:?} is no scope: write one a line, without spaces"));
+        required_scopes.iter().try_for_each(|scope| policy::check_scope("auth.required_scopes", scope))?;
+        policy::check_tool_scopes(tool_scopes)?;
+        policy::check_method_scopes(method_scopes)?;
+        policy::check_hierarchy(scope_hierarchy)?;
+        let rules = [("tool_scopes", tool_scopes.is_empty()), ("method_scopes", method_scopes.is_empty())];
+        if let Some((field, _)) = rules.iter().find(|(_, empty)| urls.is_empty() && !empty) {
+            return invalid(format!(
+                "auth.{field}: without an issuer nobody has a scope: name an issuer, or remove it"
+            ));
         }
         Ok(())
     }
@@ -322,6 +344,6 @@ fn positive(field: &str, value: u32) -> Result<(), Invalid> {
     if value == 0 { invalid(format!("{field}: 0 is too few: write 1 or more")) } else { Ok(()) }
 }
 
-fn invalid<T>(message: impl Into<String>) -> Result<T, Invalid> {
+pub(crate) fn invalid<T>(message: impl Into<String>) -> Result<T, Invalid> {
     Err(Invalid(message.into()))
 }

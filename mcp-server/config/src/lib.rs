@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Config (boot file)  ── server, backend, redis, sessions, metrics, logging, drain, keys: need a restart
-//! Live   (live file)  ── auth, http, rate_limits, cors, logging level: reloaded while running
+//! Live   (live file)  ── auth, http, rate_limits, cors, tools, logging level: reloaded while running
 //! report::ServerReport ── what GET /server answers: the operator reads it
 //! ```
 //!
@@ -14,6 +14,7 @@ mod check;
 mod environment;
 mod live;
 mod parse;
+mod policy;
 pub mod report;
 mod unknown;
 
@@ -27,6 +28,7 @@ pub use live::{
     Algorithm, Anonymous, Auth, Cors, Count, Http, Issuer, Live, LogLevel, PerClient, PublicUrl, RateLimits,
 };
 pub use parse::{FORMAT_VERSION, Invalid, Unknown, digest, parse_boot, parse_live};
+pub use policy::{MethodScopes, ToolScopes, Tools};
 
 /// The JSON Schema of the boot file, which alone holds every section of the live file too.
 #[must_use]

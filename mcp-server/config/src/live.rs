@@ -1,11 +1,14 @@
 //! The live file: what the runtime reloads while it runs.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::Url;
+
+use crate::policy::{MethodScopes, ToolScopes, Tools};
 
 /// What may change while the runtime runs.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
@@ -26,6 +29,9 @@ pub struct Live {
     /// Which web pages may call.
     #[serde(default)]
     pub cors: Cors,
+    /// Which tools of the backend there are for clients.
+    #[serde(default, skip_serializing_if = "Tools::is_default")]
+    pub tools: Tools,
     /// The least severe level that is logged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_level: Option<LogLevel>,
@@ -39,6 +45,7 @@ impl Default for Live {
             http: Http::default(),
             rate_limits: RateLimits::default(),
             cors: Cors::default(),
+            tools: Tools::default(),
             log_level: None,
         }
     }
@@ -76,6 +83,15 @@ pub struct Auth {
     /// Scopes that every token must have.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub required_scopes: Vec<String>,
+    /// Scopes that calls of some tools need beside `required_scopes`. A tool that a caller may not call is not listed for it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tool_scopes: Vec<ToolScopes>,
+    /// Scopes that some methods need beside `required_scopes`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub method_scopes: Vec<MethodScopes>,
+    /// Which scopes a scope includes, as in `admin: [read, write]`. What is included includes further ones.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub scope_hierarchy: BTreeMap<String, Vec<String>>,
     /// Seconds for which a verified token is remembered, at most as long as it lives. Default 300.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_cache_ttl: Option<u32>,

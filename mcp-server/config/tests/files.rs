@@ -67,6 +67,14 @@ fn refused_boot_files_are_explained() {
         ("issuer no URL", "auth: {issuer_url: auth.example.com}\n"),
         ("issuer with password", "auth: {issuer_url: 'https://user:secret@auth.example.com'}\n"),
         ("scope with space", "auth: {issuer_url: 'https://a', required_scopes: ['user read']}\n"),
+        ("tool scopes without tools", "auth: {issuer_url: 'https://a', tool_scopes: [{tools: [], scopes: [a]}]}\n"),
+        ("tool scopes without scopes", "auth: {issuer_url: 'https://a', tool_scopes: [{tools: ['*'], scopes: []}]}\n"),
+        ("tool scopes without issuer", "auth: {anonymous: allow, tool_scopes: [{tools: ['*'], scopes: [a]}]}\n"),
+        ("method with space", "auth: {issuer_url: 'https://a', method_scopes: [{methods: ['a b'], scopes: [a]}]}\n"),
+        ("scope in a circle", "auth: {issuer_url: 'https://a', scope_hierarchy: {a: [b], b: [c], c: [a]}}\n"),
+        ("included scope", "auth: {issuer_url: 'https://a', scope_hierarchy: {a: ['b c']}}\n"),
+        ("no tool allowed", "tools: {allow: []}\n"),
+        ("tool without name", "tools: {deny: ['']}\n"),
         ("public URL with path", "http: {public_urls: ['https://mcp.example.com/mcp']}\n"),
         ("public URL with password", "http: {public_urls: ['https://user:secret@mcp.example.com']}\n"),
         ("proxy", "http: {trusted_proxies: [10.0.0.300/8]}\n"),
@@ -128,7 +136,7 @@ fn an_open_address_needs_a_word_about_authentication() {
 
 #[test]
 fn live_sections_in_the_boot_file_are_refused_beside_a_live_file() {
-    for section in ["auth: {anonymous: allow}", "http: {}", "rate_limits: {}", "cors: {}"] {
+    for section in ["auth: {anonymous: allow}", "http: {}", "rate_limits: {}", "cors: {}", "tools: {}"] {
         let config = parse_boot(section).unwrap();
         let Invalid(message) = check_together(&config, &Live::default(), true).unwrap_err();
         assert!(message.starts_with(section.split(':').next().unwrap()), "{message}");

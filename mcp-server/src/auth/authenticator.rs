@@ -60,15 +60,15 @@ impl Authenticator {
         })
     }
 
-    /// Tokens that this one has verified are good under those settings too. Scopes are left out: they are compared for
-    /// each request.
+    /// Tokens that this one has verified are good under those settings too. Scopes are left out: what they allow is
+    /// decided for each request, by [`crate::policy`].
     fn verifies_alike(&self, settings: &Settings) -> bool {
         self.settings.issuers == settings.issuers
             && self.settings.audiences == settings.audiences
             && self.settings.cache_seconds == settings.cache_seconds
     }
 
-    /// Checks the request's token. `asked` is the public URL under which the client reached us.
+    /// Checks the request's token, but not what it allows. `asked` is the public URL under which the client reached us.
     pub async fn authenticate(&self, parts: &Parts, asked: &PublicUrl) -> Result<Caller, Rejection> {
         if self.issuers.is_empty() {
             return Ok(Caller::Anonymous);
@@ -95,12 +95,16 @@ impl Authenticator {
                 principal
             }
         };
-
-        // Not remembered with the token, so that a changed requirement counts at once.
-        if !self.settings.required_scopes.iter().all(|scope| principal.has_scope(scope)) {
-            return Err(Reason::InsufficientScope);
-        }
         Ok(Caller::Principal(principal))
+    }
+
+    /// The refusal of a caller that has not all of these scopes. Who came without a token is asked for one.
+    pub(crate) fn lacks(&self, caller: &Caller, asked: &PublicUrl, scopes: &[&str]) -> Rejection {
+        let reason = match caller {
+            Caller::Principal(_) => Reason::InsufficientScope,
+            Caller::Anonymous => Reason::Missing,
+        };
+        Rejection::new(reason, resource::metadata_url(asked, &self.path), scopes)
     }
 
     async fn verify(&self, token: &str, asked: &PublicUrl) -> Result<Principal, Reason> {
@@ -154,7 +158,7 @@ impl Authenticator {
             Some(resource) => resource.clone(),
             None => resource::resource(asked, &self.path),
         };
-        Some(resource::document(&resource, issuers, &self.settings.required_scopes))
+        Some(resource::document(&resource, issuers, &self.settings.scopes))
     }
 
     /// Each issuer, for `/server` and `/health`.

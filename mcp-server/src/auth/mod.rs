@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! request ── bearer ── cache ──hit────────────────────────┐
-//!                        └──miss── token ── keys of `iss` ─┴─ scopes ── Caller
+//!                        └──miss── token ── keys of `iss` ─┴─ Caller ── crate::policy: what it may do
 //!                                             │
 //!                     source: a task for each issuer ── discovery ── fetch
 //! ```

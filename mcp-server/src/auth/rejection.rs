@@ -6,7 +6,10 @@ use axum::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use serde_json::json;
+use serde_json::value::RawValue;
 
+use super::resource::OFFLINE_ACCESS;
+use crate::mcp::error::{Failure, code};
 use crate::metrics::AuthResult;
 
 /// Why a request is refused. No variant holds anything of the token.
@@ -37,7 +40,9 @@ pub struct Rejection {
 impl Rejection {
     /// `metadata_url`: where the client finds our RFC 9728 document. `scopes`: all that the operation needs, so that the
     /// client asks for them at once.
-    pub(super) fn new(reason: Reason, metadata_url: String, scopes: &[String]) -> Self {
+    pub(super) fn new<S: AsRef<str>>(reason: Reason, metadata_url: String, scopes: &[S]) -> Self {
+        // That one is between client and issuer: a resource does not ask for it.
+        let scopes: Vec<&str> = scopes.iter().map(AsRef::as_ref).filter(|scope| *scope != OFFLINE_ACCESS).collect();
         Self { reason, metadata_url, scopes: scopes.join(" ") }
     }
 
@@ -113,19 +118,37 @@ impl Rejection {
         };
         json!({ "error": error, "error_description": self.description() }).to_string()
     }
-}
 
-impl IntoResponse for Rejection {
-    fn into_response(self) -> Response {
-        let mut response = (self.status(), self.body()).into_response();
+    /// The answer to a message that has been read: a JSON-RPC error with its id. The result for the metrics is an
+    /// extension of it.
+    pub(crate) fn response_to(self, id: Option<&RawValue>) -> Response {
+        let message = match self.reason {
+            Reason::InsufficientScope => "The token lacks a scope.",
+            _ => "A token is needed.",
+        };
+        let failure = Failure::new(self.status(), code::TRANSPORT, message).of(id);
+        let mut response = failure.with_data(json!({"scope": self.scopes})).response();
+        self.challenge_in(&mut response);
+        response.extensions_mut().insert(self.result());
+        response
+    }
+
+    fn challenge_in(&self, response: &mut Response) {
         let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if self.reason == Reason::Unavailable {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("5"));
         } else if let Ok(challenge) = HeaderValue::from_str(&self.challenge()) {
             headers.insert(WWW_AUTHENTICATE, challenge);
         }
+    }
+}
+
+impl IntoResponse for Rejection {
+    fn into_response(self) -> Response {
+        let mut response = (self.status(), self.body()).into_response();
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        self.challenge_in(&mut response);
         response
     }
 }

@@ -6,6 +6,9 @@ use serde_json::{Value, json};
 /// The path under which RFC 9728 documents live.
 pub const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
 
+/// A request for it is between client and issuer; a resource does not name it.
+pub(super) const OFFLINE_ACCESS: &str = "offline_access";
+
 /// The `resource` of an origin: lower case, no slash at the end (MCP authorization, "Canonical Server URI").
 pub(super) fn resource(origin: &PublicUrl, path: &str) -> String {
     format!("{}{}", origin.origin(), path.trim_end_matches('/'))
@@ -23,8 +26,7 @@ pub(super) fn document<'a>(resource: &str, issuers: impl Iterator<Item = &'a str
         "authorization_servers": issuers.collect::<Vec<_>>(),
         "bearer_methods_supported": ["header"],
     });
-    // A request for `offline_access` is between client and issuer; a resource does not name it.
-    let scopes: Vec<&str> = scopes.iter().map(String::as_str).filter(|scope| *scope != "offline_access").collect();
+    let scopes: Vec<&str> = scopes.iter().map(String::as_str).filter(|scope| *scope != OFFLINE_ACCESS).collect();
     if !scopes.is_empty() {
         document["scopes_supported"] = json!(scopes);
     }

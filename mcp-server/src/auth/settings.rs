@@ -48,6 +48,8 @@ pub(super) struct Settings {
     pub(super) anonymous: bool,
     pub(super) issuers: Vec<IssuerSettings>,
     pub(super) required_scopes: Vec<String>,
+    /// Those and the ones of single methods and tools, each once.
+    pub(super) scopes: Vec<String>,
     /// The `resource` that is the same for every public URL.
     pub(super) resource: Option<String>,
     /// The public URLs as audiences, in canonical form.
@@ -81,11 +83,24 @@ impl Settings {
             anonymous,
             issuers,
             required_scopes: auth.required_scopes.clone(),
+            scopes: scopes(auth),
             audiences: public.chain(resource.clone()).collect(),
             resource,
             cache_seconds: auth.token_cache_ttl.unwrap_or(CACHE_SECONDS),
         })
     }
+}
+
+fn scopes(auth: &Auth) -> Vec<String> {
+    let of_methods = auth.method_scopes.iter().flat_map(|rule| &rule.scopes);
+    let of_tools = auth.tool_scopes.iter().flat_map(|rule| &rule.scopes);
+    let mut scopes: Vec<String> = Vec::new();
+    for scope in auth.required_scopes.iter().chain(of_methods).chain(of_tools) {
+        if !scopes.contains(scope) {
+            scopes.push(scope.clone());
+        }
+    }
+    scopes
 }
 
 fn issuer(issuer: &Issuer) -> Result<IssuerSettings, SetupError> {

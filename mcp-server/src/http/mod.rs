@@ -1,6 +1,7 @@
 //! The layers that know only HTTP: one file each. [`crate::app`] puts them into order.
 
 pub mod authenticate;
+pub mod authorize;
 pub mod begin;
 pub mod client;
 pub mod cors;

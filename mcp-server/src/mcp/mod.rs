@@ -22,7 +22,7 @@ use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE};
-use http::{HeaderValue, Method, Request, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use mcp_server_config::Config;
 use mcp_server_config::report::BackendReport;
 use serde_json::value::RawValue;
@@ -127,7 +127,7 @@ impl Endpoint {
                 () = cancelled.cancelled() => {}
             }
         };
-        let farewell = match (is_event_stream(&response), &under_way) {
+        let farewell = match (is_event_stream(response.headers()), &under_way) {
             (false, _) => Farewell::BreakOff,
             (true, Some(_)) => Farewell::Event(farewell(id)),
             // Only a call is owed an answer.
@@ -220,7 +220,7 @@ fn farewell(id: Option<&RawValue>) -> Bytes {
     })
 }
 
-fn is_event_stream(response: &Response) -> bool {
-    let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+pub(crate) fn is_event_stream(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     content_type.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("text/event-stream")
 }

@@ -13,6 +13,7 @@ use crate::auth::{self, Authenticator};
 use crate::http::cors::Rules;
 use crate::http::host::Hosts;
 use crate::limits::ClientLimit;
+use crate::policy::Policy;
 
 /// Everything that a reload may change. A request keeps the one it began with.
 #[derive(Clone)]
@@ -31,6 +32,8 @@ pub struct LiveState {
     pub client_limit: Option<Arc<ClientLimit>>,
     /// Who may call.
     pub authenticator: Arc<Authenticator>,
+    /// What callers may do.
+    pub policy: Arc<Policy>,
 }
 
 /// Why a checked configuration cannot be used.
@@ -62,6 +65,7 @@ impl LiveState {
             replicas,
             client_limit: ClientLimit::new(&live.rate_limits.per_client, replicas, previous_limit),
             authenticator: Arc::new(authenticator),
+            policy: Arc::new(Policy::new(&live)),
             live,
             digest,
         })

@@ -106,8 +106,9 @@ impl Sources {
         let live = self.complete(running, LoadedLive { live: config.live(), digest: digest(text) })?;
         let mut warnings = Vec::new();
         if without_live(config) != without_live(running.clone()) {
-            warnings
-                .push("sections other than auth, http, rate_limits and cors have changed: restart to use them".into());
+            warnings.push(
+                "sections other than auth, http, rate_limits, cors and tools have changed: restart to use them".into(),
+            );
         }
         Ok((live, warnings))
     }
@@ -165,7 +166,7 @@ fn read(path: &Path) -> Result<String, LoadError> {
 }
 
 fn without_live(config: Config) -> Config {
-    let mut config = Config { auth: None, http: None, rate_limits: None, cors: None, ..config };
+    let mut config = Config { auth: None, http: None, rate_limits: None, cors: None, tools: None, ..config };
     config.logging.level = mcp_server_config::LogLevel::default();
     config
 }

@@ -5,6 +5,7 @@
 
 pub mod proxy;
 pub mod redis;
+pub mod served;
 pub mod upstream;
 
 use std::net::{IpAddr, SocketAddr};

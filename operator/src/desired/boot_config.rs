@@ -76,6 +76,7 @@ fn config(id: &Identity, spec: &McpServerSpec) -> Result<Config, Invalid> {
         http: None,
         rate_limits: None,
         cors: None,
+        tools: None,
     })
 }
 

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use k8s_openapi::api::core::v1::ConfigMap;
 use mcp_crds::McpServerSpec;
 use mcp_server_config::{
-    Algorithm, Anonymous, Auth, Cors, Count, FORMAT_VERSION, Http, Issuer, Live, LogLevel, PerClient, RateLimits,
+    Algorithm, Anonymous, Auth, Cors, Count, FORMAT_VERSION, Http, Issuer, Live, LogLevel, PerClient, RateLimits, Tools,
 };
 use url::Url;
 
@@ -38,6 +38,7 @@ fn live(id: &Identity, spec: &McpServerSpec, settings: &Settings) -> Result<Live
         http: Http { public_urls: endpoint::public_urls(id, spec, settings)?, trusted_proxies: trusted_proxies(spec)? },
         rate_limits: RateLimits { per_client: per_client(spec)? },
         cors: cors(spec)?,
+        tools: Tools::default(),
         log_level: Some(log_level(spec.observability.log_level)),
     })
 }
@@ -65,6 +66,7 @@ fn auth(spec: &McpServerSpec) -> Result<Auth, Invalid> {
         resource_server_url: parse_url("spec.auth.resourceUrl", auth.resource_url.as_deref())?,
         required_scopes: auth.required_scopes.clone(),
         token_cache_ttl: Some(number("spec.auth.tokenCacheSeconds", auth.token_cache_seconds)?),
+        ..Auth::default()
     })
 }
 

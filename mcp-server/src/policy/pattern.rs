@@ -1,0 +1,133 @@
+//! Names with `*`. Nothing else is special in them: names of tools may hold any of the characters that globs know.
+
+/// Several patterns, of which one must match.
+#[derive(Debug)]
+pub(super) struct Patterns(Vec<Pattern>);
+
+#[derive(Debug)]
+enum Pattern {
+    /// No `*`.
+    Exact(String),
+    /// What stands before the first `*`, between each two, and after the last.
+    Parts { first: String, between: Vec<String>, last: String },
+}
+
+impl Patterns {
+    pub(super) fn new(patterns: &[String]) -> Self {
+        Self(patterns.iter().map(|pattern| Pattern::new(pattern)).collect())
+    }
+
+    pub(super) fn matches(&self, name: &str) -> bool {
+        self.0.iter().any(|pattern| pattern.matches(name))
+    }
+
+    /// Every name matches.
+    pub(super) fn match_all(&self) -> bool {
+        self.matches("") && self.0.iter().any(Pattern::is_star)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Pattern {
+    fn new(pattern: &str) -> Self {
+        let Some((first, rest)) = pattern.split_once('*') else {
+            return Self::Exact(pattern.to_owned());
+        };
+        let (between, last) = rest.rsplit_once('*').unwrap_or(("", rest));
+        let between = between.split('*').filter(|part| !part.is_empty()).map(str::to_owned).collect();
+        Self::Parts { first: first.to_owned(), between, last: last.to_owned() }
+    }
+
+    /// Linear in the name but for the parts between: each is taken where it comes first, so nothing is tried twice.
+    fn matches(&self, name: &str) -> bool {
+        match self {
+            Self::Exact(exact) => exact == name,
+            Self::Parts { first, between, last } => {
+                let rest = name.strip_prefix(first.as_str()).and_then(|rest| rest.strip_suffix(last.as_str()));
+                let Some(mut rest) = rest else { return false };
+                between.iter().all(|part| match rest.split_once(part.as_str()) {
+                    Some((_, after)) => {
+                        rest = after;
+                        true
+                    }
+                    None => false,
+                })
+            }
+        }
+    }
+
+    fn is_star(&self) -> bool {
+        matches!(self, Self::Parts { first, between, last } if first.is_empty() && between.is_empty() && last.is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn matches(pattern: &str, name: &str) -> bool {
+        Pattern::new(pattern).matches(name)
+    }
+
+    #[test]
+    fn a_star_stands_for_any_characters_and_nothing_else_is_special() {
+        for (pattern, name) in [
+            ("*", ""),
+            ("*", "anything"),
+            ("delete_*", "delete_"),
+            ("delete_*", "delete_all"),
+            ("*_all", "delete_all"),
+            ("a*b", "ab"),
+            ("a*b", "axxb"),
+            ("a*b*c", "a-b-b-c"),
+            ("**", "x"),
+            ("resources/*", "resources/templates/list"),
+            ("[x]?{y}", "[x]?{y}"),
+            ("ä*", "äö"),
+        ] {
+            assert!(matches(pattern, name), "{pattern} {name}");
+        }
+        for (pattern, name) in [
+            ("", "a"),
+            ("a", "A"),
+            ("delete_*", "undelete_x"),
+            ("a*a", "a"),
+            ("a*b*b", "ab"),
+            ("[x]", "x"),
+            ("?", "a"),
+            ("*.read", "read"),
+        ] {
+            assert!(!matches(pattern, name), "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn only_a_star_alone_matches_all() {
+        let all = |patterns: &[&str]| {
+            Patterns::new(&patterns.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>()).match_all()
+        };
+        assert!(all(&["*"]) && all(&["a", "**"]));
+        assert!(!all(&[]) && !all(&["a*"]) && !all(&["*a"]) && !all(&["*a*", ""]));
+    }
+
+    /// The definition, as slow as it is short.
+    fn slow(pattern: &[u8], name: &[u8]) -> bool {
+        match pattern.split_first() {
+            None => name.is_empty(),
+            Some((b'*', rest)) => (0..=name.len()).any(|at| slow(rest, &name[at..])),
+            Some((byte, rest)) => name.first() == Some(byte) && slow(rest, &name[1..]),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn it_matches_what_the_definition_matches(pattern in "[ab*]{0,8}", name in "[ab]{0,10}") {
+            prop_assert_eq!(matches(&pattern, &name), slow(pattern.as_bytes(), name.as_bytes()));
+        }
+    }
+}
