@@ -27,6 +27,7 @@ fn message(kind: Kind, method: &str, name: Option<&str>) -> Envelope {
         method: Some(method.to_owned()),
         name: name.map(str::to_owned),
         meta_version: None,
+        traceparent: None,
     }
 }
 
