@@ -66,11 +66,16 @@ pub enum StartError {
 impl App {
     /// Starts everything behind the listeners. It waits for nothing outside: `/readyz` does.
     pub async fn start(loaded: Loaded) -> Result<Arc<Self>, StartError> {
+        Self::start_with(loaded, None).await
+    }
+
+    /// The same with an MCP server of the program's own.
+    pub async fn start_with(loaded: Loaded, handler: Option<mcp::Handler>) -> Result<Arc<Self>, StartError> {
         let Loaded { config, live, warnings: _ } = loaded;
         let metrics = Metrics::new(&config.server.name)?;
         let live = LiveState::new(&config, live, None)?;
         let state = SharedState::open(&config).await?;
-        let endpoint = Endpoint::start(&config, Arc::clone(&state), Arc::clone(&metrics)).await?;
+        let endpoint = Endpoint::start_with(&config, Arc::clone(&state), Arc::clone(&metrics), handler).await?;
         metrics.reload(true);
         let app = Arc::new(Self {
             config,

@@ -1,7 +1,7 @@
 //! The runtime: a hardened MCP endpoint in front of a backend.
 //!
 //! ```text
-//! main ── settings (boot + live file, environment) ── serve (listeners, drain)
+//! main ── runtime ── settings (boot + live file, environment) ── serve (listeners, drain)
 //!                                                      │
 //!   mcp listener         app: request id → access log → headers → CORS → Host/Origin → client limit
 //!                             → auth → envelope → policy → mcp::Endpoint ── backend, state
@@ -23,6 +23,9 @@ pub mod management;
 pub mod mcp;
 pub mod metrics;
 pub mod policy;
+pub mod runtime;
 pub mod serve;
 pub mod settings;
 pub mod state;
+
+pub use runtime::Runtime;

@@ -2,19 +2,14 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use mcp_server::app::App;
-use mcp_server::serve::{Ending, Server};
-use mcp_server::settings::{Loaded, Sources};
-use mcp_server::{healthcheck, logging, settings};
-use mcp_server_config::{Config, Environment};
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
-use tracing::{info, warn};
+use mcp_server::serve::Ending;
+use mcp_server::settings::Loaded;
+use mcp_server::{Runtime, healthcheck};
+use mcp_server_config::Environment;
 
 #[cfg(target_env = "musl")]
 #[global_allocator]
@@ -65,7 +60,7 @@ fn main() -> ExitCode {
         println!("{:#}", mcp_server_config::schema());
         return ExitCode::SUCCESS;
     }
-    let (sources, loaded) = match load(&arguments) {
+    let (runtime, loaded) = match load(&arguments) {
         Ok(loaded) => loaded,
         Err(problem) => {
             eprintln!("mcp-server: {problem:#}");
@@ -78,7 +73,7 @@ fn main() -> ExitCode {
             check(&loaded);
             Ok(Ending::Drained)
         }
-        Some(Command::Schema) | None => run(sources, loaded),
+        Some(Command::Schema) | None => run(runtime, loaded),
     };
     match outcome {
         Ok(Ending::Drained) => ExitCode::SUCCESS,
@@ -91,15 +86,19 @@ fn main() -> ExitCode {
     }
 }
 
-fn load(arguments: &Arguments) -> anyhow::Result<(Sources, Loaded)> {
-    let environment = if arguments.no_env_overrides {
-        Environment::default()
-    } else {
-        Environment::read(|name| std::env::var(name).ok())?
-    };
-    let sources = Sources { config: arguments.config.clone(), live: arguments.live.clone(), environment };
-    let loaded = sources.load()?;
-    Ok((sources, loaded))
+fn load(arguments: &Arguments) -> anyhow::Result<(Runtime, Loaded)> {
+    let mut runtime = Runtime::builder();
+    if !arguments.no_env_overrides {
+        runtime = runtime.environment(Environment::read(|name| std::env::var(name).ok())?);
+    }
+    if let Some(config) = &arguments.config {
+        runtime = runtime.config_file(config);
+    }
+    if let Some(live) = &arguments.live {
+        runtime = runtime.live_file(live);
+    }
+    let loaded = runtime.load()?;
+    Ok((runtime, loaded))
 }
 
 fn check(loaded: &Loaded) {
@@ -109,56 +108,9 @@ fn check(loaded: &Loaded) {
     println!("the configuration is valid");
 }
 
-fn run(sources: Sources, loaded: Loaded) -> anyhow::Result<Ending> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
-    let ending = runtime.block_on(serve(sources, loaded));
-    runtime.shutdown_timeout(LEFT_BEHIND);
-    ending
-}
-
-async fn serve(sources: Sources, loaded: Loaded) -> anyhow::Result<Ending> {
-    let level = loaded.live.live.log_level.unwrap_or(loaded.config.logging.level);
-    let levels = logging::install(&loaded.config.logging, level)?;
-    for warning in &loaded.warnings {
-        warn!("{warning}");
-    }
-    // Before anything slow: a signal during the start must end it properly.
-    let signals = signals()?;
-    let app = App::start(loaded).await.context("cannot start")?;
-    let server = Server::bind(Arc::clone(&app)).await?;
-    announce(&app.config, &server)?;
-    let reloading = tokio::spawn(settings::watch(app, sources, levels));
-    let ending = server.run(signals).await;
-    reloading.abort();
-    Ok(ending)
-}
-
-fn announce(config: &Config, server: &Server) -> anyhow::Result<()> {
-    info!(
-        version = env!("CARGO_PKG_VERSION"),
-        name = %config.server.name,
-        backend = config.backend.kind(),
-        endpoint = %format_args!("http://{}{}", server.mcp_address()?, config.server.path),
-        management = %format_args!("http://{}", server.management_address()?),
-        "serving",
-    );
-    Ok(())
-}
-
-fn signals() -> anyhow::Result<mpsc::Receiver<()>> {
-    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
-    let (sender, receiver) = mpsc::channel(2);
-    tokio::spawn(async move {
-        loop {
-            tokio::select! {
-                _ = terminate.recv() => info!("SIGTERM"),
-                _ = interrupt.recv() => info!("SIGINT"),
-            }
-            if sender.send(()).await.is_err() {
-                return;
-            }
-        }
-    });
-    Ok(receiver)
+fn run(runtime: Runtime, loaded: Loaded) -> anyhow::Result<Ending> {
+    let threads = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
+    let ending = threads.block_on(runtime.run_loaded(loaded));
+    threads.shutdown_timeout(LEFT_BEHIND);
+    Ok(ending?)
 }

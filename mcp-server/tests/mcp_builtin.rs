@@ -17,7 +17,7 @@ async fn it_tells_what_it_is() {
     let runtime = Runtime::start(config()).await;
     let result = Http::new(&runtime.url()).ask("server/discover", json!({})).await.message().await["result"].take();
     assert_eq!(result["resultType"], "complete");
-    assert_eq!(result["supportedVersions"], json!(["2025-06-18", "2025-11-25", "2026-07-28"]));
+    assert_eq!(result["supportedVersions"], json!(["2025-03-26", "2025-06-18", "2025-11-25", "2026-07-28"]));
     assert_eq!(result["_meta"]["io.modelcontextprotocol/serverInfo"]["name"], "test");
     assert!(result["capabilities"]["tools"].is_object());
     assert!(result["ttlMs"].is_u64() && result["cacheScope"].is_string());
@@ -43,7 +43,7 @@ async fn tools_are_listed_with_all_that_clients_show() {
     }
     let report = runtime.endpoint.report();
     assert_eq!((report.tools, report.kind.as_str()), (Some(5), "builtin"));
-    assert_eq!(report.protocol_versions, ["2026-07-28", "2025-11-25", "2025-06-18"]);
+    assert_eq!(report.protocol_versions, ["2026-07-28", "2025-11-25", "2025-06-18", "2025-03-26"]);
 }
 
 #[tokio::test]

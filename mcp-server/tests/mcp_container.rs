@@ -44,7 +44,7 @@ async fn the_handshake_tells_what_the_backend_is() {
     let (report, theirs) = (front.endpoint.report(), backend.endpoint.report());
     assert_eq!((report.kind.as_str(), report.state), ("container", BackendState::Ready));
     assert_eq!(report.server_name.as_deref(), Some("test"));
-    assert_eq!(report.protocol_versions, ["2026-07-28", "2025-11-25", "2025-06-18"]);
+    assert_eq!(report.protocol_versions, ["2026-07-28", "2025-11-25", "2025-06-18", "2025-03-26"]);
     assert_eq!((report.tools, report.tools_digest), (Some(5), theirs.tools_digest));
     assert_ne!(report.reachable_directly, Some(true), "it listens at 127.0.0.1 only");
     assert_eq!(backend.endpoint.sessions(), 0, "the handshake leaves no session");
@@ -308,6 +308,7 @@ async fn streams_that_belong_to_no_call_end_properly_when_the_process_does() {
     assert_eq!(acknowledged["method"], "notifications/subscriptions/acknowledged");
 
     front.endpoint.begin_drain();
+    assert!(stream.event().await.expect("an event").field("id").is_some(), "where it begins");
     assert_eq!(stream.event().await.expect("an event").field("retry"), Some("1000"));
     assert!(stream.event().await.is_none());
     let completed = listen.event().await.expect("an event").data().expect("data");

@@ -35,7 +35,16 @@ async fn bodies_that_are_no_message_are_refused() {
         assert_eq!(refused(&http, &headers, body).await, (400, -32600), "{body}");
     }
     let batch = r#"[{"jsonrpc":"2.0","id":1,"method":"ping"}]"#;
-    assert_eq!(refused(&http, &headers, batch).await, (400, -32600));
+    for revision in ["2025-06-18", "2025-11-25", "2026-07-28"] {
+        let headers = [BOTH, JSON, ("mcp-protocol-version", revision)];
+        assert_eq!(refused(&http, &headers, batch).await, (400, -32600), "{revision}");
+    }
+    let many = format!("[{}]", vec![r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#; 51].join(","));
+    let handshake = r#"[{"jsonrpc":"2.0","id":1,"method":"initialize","params":{}}]"#;
+    for batch in ["[]", "[7]", "[[]]", "[{}]", handshake, &many] {
+        assert_eq!(refused(&http, &headers, batch).await, (400, -32600), "{batch}");
+    }
+    assert_eq!(refused(&http, &headers, "[{]").await, (400, -32700));
     let deep =
         format!(r#"{{"jsonrpc":"2.0","id":1,"method":"x","params":{}1{}}}"#, "[".repeat(10_000), "]".repeat(10_000));
     assert_eq!(refused(&http, &headers, &deep).await, (400, -32600));

@@ -32,7 +32,9 @@ async fn a_session_survives_the_loss_of_its_replica() {
     let (a, on_a) = replica(&redis).await;
     let session = on_a.session().await;
     assert_eq!(add(&on_a, &session).await, StatusCode::OK);
-    drop(a);
+    let mut stream = on_a.listen_in(&session, None).await;
+    let seen = stream.event().await.expect("an event").field("id").expect("an id").to_owned();
+    drop((a, stream));
 
     let (b, on_b) = replica(&redis).await;
     assert_eq!(b.endpoint.sessions(), 0);
@@ -41,7 +43,8 @@ async fn a_session_survives_the_loss_of_its_replica() {
     let me = on_b.call_in(&session, "whoami", json!({})).await.message().await;
     assert_eq!(me["result"]["structuredContent"]["subject"], "alice");
     // Its stream too, whatever the client has seen of the old one.
-    let mut stream = on_b.listen_in(&session, Some("0123456789ab.4")).await;
+    let mut stream = on_b.listen_in(&session, Some(&seen)).await;
+    assert!(stream.event().await.expect("an event").field("id").is_some());
     b.endpoint.begin_drain();
     assert_eq!(stream.event().await.expect("an event").field("retry"), Some("1000"));
 }
@@ -51,7 +54,7 @@ async fn keys_begin_with_the_prefix_and_their_life_is_renewed_by_use() {
     let redis = Redis::start().await;
     let (_runtime, http) = replica(&redis).await;
     let session = http.session().await;
-    let keys: Vec<String> = redis.ask(&["KEYS", "*"]).await;
+    let keys: Vec<String> = redis.ask(&["KEYS", "*:session:*"]).await;
     assert_eq!(keys, [format!("mcp:test-uid:session:{{{session}}}")]);
     let mut fields: Vec<String> = redis.ask(&["HKEYS", &keys[0]]).await;
     fields.sort_unstable();

@@ -38,7 +38,7 @@ async fn revisions_that_are_not_served_are_negotiated_down_or_up() {
     for (asked, agreed) in [
         ("2025-11-25", "2025-11-25"),
         ("2025-06-18", "2025-06-18"),
-        ("2025-03-26", "2025-11-25"),
+        ("2025-03-26", "2025-03-26"),
         ("2026-07-28", "2025-11-25"),
         ("2099-01-01", "2025-11-25"),
     ] {
@@ -223,10 +223,16 @@ async fn a_last_event_id_never_replays_another_session() {
     let mut own = http.call_in(&mine, "progress", json!({"steps": 1, "delayMs": 600_000})).await;
     own.event().await.expect("an event");
 
-    for id in ids.iter().map(String::as_str).chain(["0/0", "1/0", "garbage", "0.0/0", "-1/9"]) {
-        let mut stolen = http.listen_in(&mine, Some(id)).await;
-        assert_eq!(stolen.status, StatusCode::OK);
-        assert!(stolen.event().await.is_none(), "{id}");
+    for id in &ids {
+        let stolen = http.listen_in(&mine, Some(id)).await;
+        assert_eq!(stolen.status, StatusCode::BAD_REQUEST, "{id}");
+    }
+    // What is no id of ours leads to the session's own stream, and that is silent.
+    for id in ["0", "0/0", "garbage", "-1", "x--1"] {
+        let mut stream = http.listen_in(&mine, Some(id)).await;
+        assert_eq!(stream.status, StatusCode::OK);
+        let priming = stream.event().await.expect("an event");
+        assert!(priming.data().is_none() && priming.field("id").is_some(), "{id}: {priming:?}");
     }
 }
 
@@ -235,9 +241,12 @@ async fn a_session_s_stream_ends_with_a_hint_when_the_process_does() {
     let runtime = Runtime::start(config()).await;
     let http = Http::new(&runtime.url());
     let id = http.session().await;
-    let mut streams = [http.listen_in(&id, None).await, http.listen_in(&id, Some("0")).await];
+    let mut older = http.listen_in(&id, None).await;
+    assert!(older.event().await.expect("an event").field("id").is_some());
+    let mut newer = http.listen_in(&id, None).await;
+    assert!(newer.event().await.expect("an event").field("id").is_some());
     runtime.endpoint.begin_drain();
-    for stream in &mut streams {
+    for mut stream in [older, newer] {
         assert_eq!(stream.event().await.expect("an event").field("retry"), Some("1000"));
         assert!(stream.event().await.is_none());
     }

@@ -16,6 +16,7 @@ pub(crate) mod code {
     pub(crate) const METHOD_NOT_FOUND: i32 = -32601;
     pub(crate) const INVALID_PARAMS: i32 = -32602;
     pub(crate) const INTERNAL_ERROR: i32 = -32603;
+    pub(crate) const HEADER_MISMATCH: i32 = -32020;
     pub(crate) const UNSUPPORTED_PROTOCOL_VERSION: i32 = -32022;
     /// Of the range that JSON-RPC leaves to servers; what the official SDKs use for errors of the transport.
     pub(crate) const TRANSPORT: i32 = -32000;

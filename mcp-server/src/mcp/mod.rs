@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! envelope  one look into the message, what is wrong with it is refused
-//! Endpoint  time limits, drain        ── builtin: rmcp   ── session: whose, how many, how long
+//! Endpoint  time limits, drain        ── hosted: a handler in this process   ── session: whose, how many, how long
 //!                                     └─ container: bytes through crate::backend
 //! ```
 
@@ -11,6 +11,7 @@ mod builtin;
 pub(crate) mod calls;
 pub mod envelope;
 pub(crate) mod error;
+mod hosted;
 mod memory;
 pub(crate) mod revision;
 pub(crate) mod session;
@@ -25,15 +26,17 @@ use http::header::{ALLOW, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use mcp_server_config::Config;
 use mcp_server_config::report::BackendReport;
+use rmcp::ServerHandler;
 use serde_json::value::RawValue;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use self::body::{Farewell, Lasting};
-use self::builtin::Builtin;
+use self::builtin::Server;
 pub use self::envelope::Envelope;
 use self::error::{Failure, code};
+use self::hosted::{Factory, Hosted, Served, Surroundings};
 use crate::backend::Container;
 use crate::metrics::Metrics;
 use crate::state::State;
@@ -44,7 +47,34 @@ pub enum StartError {
     /// The backend's section of the configuration is wrong.
     #[error("backend: {0}")]
     Backend(String),
+    /// The program brings its own server, and the configuration names another.
+    #[error("backend.{0}: this program is the server itself: leave the section out")]
+    TwoBackends(&'static str),
 }
+
+/// A server of the program's own, whatever its type.
+pub struct Handler(Start);
+
+/// Begins to serve it.
+type Start = Box<dyn FnOnce(&Surroundings<'_>) -> Arc<dyn Served> + Send>;
+
+impl Handler {
+    /// One value serves everybody.
+    #[must_use]
+    pub fn new<S: ServerHandler>(handler: S) -> Self {
+        Self(Box::new(|around| Hosted::start(handler, None, LIBRARY, around)))
+    }
+
+    /// `make` makes a value for each session; one more serves the requests that stand alone.
+    #[must_use]
+    pub fn per_session<S: ServerHandler>(make: impl Fn() -> S + Send + Sync + 'static) -> Self {
+        let factory: Factory<S> = Arc::new(make);
+        Self(Box::new(move |around| Hosted::start(factory(), Some(factory), LIBRARY, around)))
+    }
+}
+
+/// What `/server` calls such a backend.
+const LIBRARY: &str = "library";
 
 /// What answers `<path>`.
 pub struct Endpoint {
@@ -59,20 +89,33 @@ pub struct Endpoint {
 }
 
 enum Backend {
-    Builtin(Box<Builtin>),
+    Hosted(Arc<dyn Served>),
     Container(Arc<Container>),
 }
 
 impl Endpoint {
     /// Starts the backend and the handshake with it, which goes on in the background.
     pub async fn start(config: &Config, state: Arc<State>, metrics: Arc<Metrics>) -> Result<Arc<Self>, StartError> {
+        Self::start_with(config, state, metrics, None).await
+    }
+
+    /// The same with a server of the program's own in place of the built-in one.
+    pub async fn start_with(
+        config: &Config,
+        state: Arc<State>,
+        metrics: Arc<Metrics>,
+        handler: Option<Handler>,
+    ) -> Result<Arc<Self>, StartError> {
         let calls = TaskTracker::new();
         let draining = CancellationToken::new();
         let workers = CancellationToken::new();
+        let around = Surroundings { config, state: &state, metrics: &metrics, draining: &draining, calls: &calls };
         let backend = match &config.backend {
-            mcp_server_config::Backend::Builtin(_) => {
-                Backend::Builtin(Box::new(Builtin::start(config, state, &metrics, &draining, &workers, &calls)))
-            }
+            mcp_server_config::Backend::Builtin(_) => Backend::Hosted(match handler {
+                Some(handler) => (handler.0)(&around),
+                None => Hosted::start(Server::new(&config.server.name), None, "builtin", &around),
+            }),
+            _ if handler.is_some() => return Err(StartError::TwoBackends(config.backend.kind())),
             mcp_server_config::Backend::Container(section) => Backend::Container(
                 Container::start(config, section, state, metrics, &draining, &workers).map_err(StartError::Backend)?,
             ),
@@ -101,7 +144,7 @@ impl Endpoint {
         let deadline = tokio::time::Instant::now() + self.time_limit;
         let answer = async {
             match &self.backend {
-                Backend::Builtin(builtin) => builtin.handle(request).await,
+                Backend::Hosted(hosted) => hosted.handle(request).await,
                 Backend::Container(container) => container.handle(request).await,
             }
         };
@@ -140,7 +183,7 @@ impl Endpoint {
     #[must_use]
     pub fn report(&self) -> BackendReport {
         match &self.backend {
-            Backend::Builtin(builtin) => builtin.report(),
+            Backend::Hosted(hosted) => hosted.report(),
             Backend::Container(container) => container.report(),
         }
     }
@@ -149,7 +192,7 @@ impl Endpoint {
     #[must_use]
     pub fn ready_once(&self) -> bool {
         match &self.backend {
-            Backend::Builtin(_) => true,
+            Backend::Hosted(hosted) => hosted.introduced(),
             Backend::Container(container) => container.ready_once(),
         }
     }
@@ -158,7 +201,7 @@ impl Endpoint {
     #[must_use]
     pub fn sessions(&self) -> usize {
         match &self.backend {
-            Backend::Builtin(builtin) => builtin.sessions(),
+            Backend::Hosted(hosted) => hosted.sessions(),
             Backend::Container(container) => container.sessions(),
         }
     }

@@ -10,8 +10,8 @@ pub(crate) const HEADER: &str = "mcp-protocol-version";
 pub(crate) const STATELESS: &str = "2026-07-28";
 /// The newest revision with sessions.
 pub(crate) const NEWEST_LEGACY: &str = "2025-11-25";
-/// What clients may use, newest first. 2025-03-26 is not here: it demands batches, which are refused.
-pub(crate) const SUPPORTED: [&str; 3] = [STATELESS, NEWEST_LEGACY, "2025-06-18"];
+/// What clients may use, newest first.
+pub(crate) const SUPPORTED: [&str; 4] = [STATELESS, NEWEST_LEGACY, "2025-06-18", "2025-03-26"];
 
 /// Which of the two protocols a request speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

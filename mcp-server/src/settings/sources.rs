@@ -93,6 +93,14 @@ impl Sources {
         Ok(Loaded { config, live, warnings })
     }
 
+    /// The same for a configuration that a program gives as a value, with the environment on top.
+    pub(crate) fn complete_value(&self, config: &Config) -> Result<Loaded, LoadError> {
+        let mut config = config.clone();
+        self.environment.apply(&mut config).map_err(LoadError::Together)?;
+        let live = self.complete(&config, LoadedLive { live: config.live(), digest: digest("") })?;
+        Ok(Loaded { config, live, warnings: self.environment.warnings().to_vec() })
+    }
+
     /// Takes the live part from `text`, which is [`Self::live_text`], for a runtime that was started with `running`.
     /// Changes of other sections are named, not made.
     pub fn reload(&self, text: &str, running: &Config) -> Result<(LoadedLive, Vec<String>), LoadError> {

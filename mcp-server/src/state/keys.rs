@@ -1,9 +1,11 @@
 //! Secret keys that all replicas share.
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use aws_lc_rs::{hmac, rand};
+use sha2::{Digest as _, Sha256};
 
 /// Shorter keys are refused.
 const KEY_BYTES: usize = 32;
@@ -45,6 +47,30 @@ impl SessionKey {
         out.copy_from_slice(context.sign().as_ref());
         out
     }
+}
+
+/// The keys of the files `request-state` and, while a change is under way, `request-state.previous`. Where there is no such
+/// file, one that lives with the process.
+pub(super) async fn request_state(dir: &Path) -> Result<Vec<[u8; 32]>, String> {
+    let mut keys = Vec::new();
+    for name in ["request-state", "request-state.previous"] {
+        let path = dir.join(name);
+        match tokio::fs::read(&path).await {
+            Ok(bytes) if bytes.len() < KEY_BYTES => {
+                return Err(format!("{} has {} bytes, fewer than {KEY_BYTES}", path.display(), bytes.len()));
+            }
+            Ok(bytes) => keys.push(Sha256::digest(&bytes).into()),
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(format!("{} cannot be read: {error}", path.display())),
+        }
+    }
+    if keys.is_empty() {
+        tracing::warn!(
+            "no file request-state in keys.dir: what a client brings back for a second round opens at this replica only"
+        );
+        keys.push(random_bytes());
+    }
+    Ok(keys)
 }
 
 /// Random bytes fit for secrets.

@@ -4,6 +4,7 @@
 mod breaker;
 mod keys;
 mod redis;
+mod replica;
 mod source;
 
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use mcp_server_config::{Config, SessionStore};
 pub use self::keys::SessionKey;
 pub(crate) use self::keys::random_bytes;
 pub use self::redis::{Redis, Unavailable};
+pub use self::replica::Replica;
 
 /// Why the state cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +35,8 @@ pub struct State {
     redis: Option<Arc<Redis>>,
     sessions_in_redis: bool,
     session_key: SessionKey,
+    request_state_keys: Vec<[u8; 32]>,
+    replica: Arc<Replica>,
 }
 
 impl State {
@@ -60,7 +64,12 @@ impl State {
                 SessionKey::random()
             }
         };
-        Ok(Arc::new(Self { redis, sessions_in_redis, session_key }))
+        let request_state_keys = match &config.keys {
+            Some(keys) => keys::request_state(&keys.dir).await.map_err(StateError::Keys)?,
+            None => vec![random_bytes()],
+        };
+        let replica = Replica::start(redis.clone());
+        Ok(Arc::new(Self { redis, sessions_in_redis, session_key, request_state_keys, replica }))
     }
 
     /// `memory` or `redis`: where sessions are.
@@ -85,6 +94,17 @@ impl State {
     #[must_use]
     pub fn session_key(&self) -> &SessionKey {
         &self.session_key
+    }
+
+    /// What seals the `requestState` of 2026-07-28: the first seals, all open.
+    pub(crate) fn request_state_keys(&self) -> &[[u8; 32]] {
+        &self.request_state_keys
+    }
+
+    /// This process among those that serve.
+    #[must_use]
+    pub fn replica(&self) -> &Arc<Replica> {
+        &self.replica
     }
 
     /// Asks redis for a sign of life, within its socket timeout; `None` where no redis is configured. The error has

@@ -26,7 +26,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use mcp_server::auth::{Caller, Principal};
 use mcp_server::http::{Client as ClientAddress, RequestId};
-use mcp_server::mcp::{Endpoint, envelope};
+use mcp_server::mcp::{Endpoint, Handler, envelope};
 use mcp_server::metrics::Metrics;
 use mcp_server::state::State;
 use mcp_server_config::{Backend, Config, Container};
@@ -59,10 +59,20 @@ impl Runtime {
     }
 
     pub async fn start_at(config: Config, address: SocketAddr) -> Self {
+        Self::launch(config, address, None).await
+    }
+
+    /// With a server of the test's own.
+    pub async fn hosting(config: Config, handler: Handler) -> Self {
+        Self::launch(config, "127.0.0.1:0".parse().expect("an address"), Some(handler)).await
+    }
+
+    async fn launch(config: Config, address: SocketAddr, handler: Option<Handler>) -> Self {
         let state = State::open(&config).await.expect("the state opens");
         let metrics = Metrics::new(&config.server.name).expect("metrics");
-        let endpoint =
-            Endpoint::start(&config, Arc::clone(&state), Arc::clone(&metrics)).await.expect("the endpoint starts");
+        let endpoint = Endpoint::start_with(&config, Arc::clone(&state), Arc::clone(&metrics), handler)
+            .await
+            .expect("the endpoint starts");
         let served = Arc::clone(&endpoint);
         let router = Router::new()
             .fallback(move |request: Request| {

@@ -60,7 +60,7 @@ async fn text_is_for_people() {
         }
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     };
-    assert!(written.contains("Z INFO    mcp_server: serving"), "{written}");
+    assert!(written.contains("Z INFO    mcp_server::runtime: serving"), "{written}");
 }
 
 #[tokio::test]

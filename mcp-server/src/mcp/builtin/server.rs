@@ -10,13 +10,9 @@ use rmcp::model::{
 };
 use rmcp::service::{RequestContext, SubscriptionContext};
 use rmcp::{RoleServer, ServerHandler};
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::tools;
-use crate::mcp::calls::Call;
 use crate::mcp::revision;
-use crate::metrics::Metrics;
 
 /// How long a client may keep the list of tools: it changes with the program only.
 const LIST_TTL_MILLIS: u64 = 300_000;
@@ -33,36 +29,25 @@ pub(crate) struct Server {
 struct Shared {
     config: ServerConfig,
     tools: Arc<[Tool]>,
-    metrics: Arc<Metrics>,
-    draining: CancellationToken,
-    /// Calls under way.
-    calls: TaskTracker,
+    /// [`SERVER_INFO`] and the identity: what 2026-07-28 wants with every result.
+    meta: MetaObject,
 }
 
 impl Server {
-    pub(crate) fn new(name: &str, metrics: Arc<Metrics>, draining: CancellationToken, calls: TaskTracker) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let identity = Implementation::new(name, env!("CARGO_PKG_VERSION")).with_title("mcp-server built-in tools");
+        let mut meta = MetaObject::new();
+        meta.insert(SERVER_INFO.to_owned(), serde_json::to_value(&identity).unwrap_or_default());
         let config = ServerConfig::new(ServerCapabilities::builder().enable_tools().build())
             .with_server_info(identity)
             .with_protocol_version(ProtocolVersion::V_2025_11_25)
             .with_instructions("Diagnostic tools: echo, add, progress, sleep and whoami.");
-        Self { shared: Arc::new(Shared { config, tools: tools::definitions().into(), metrics, draining, calls }) }
+        Self { shared: Arc::new(Shared { config, tools: tools::definitions().into(), meta }) }
     }
 
-    pub(crate) fn tools(&self) -> &[Tool] {
-        &self.shared.tools
-    }
-
-    /// 2026-07-28 wants the server's identity with every result.
-    fn meta(context: &RequestContext<RoleServer>, identity: &Implementation) -> Option<MetaObject> {
+    fn meta(&self, context: &RequestContext<RoleServer>) -> Option<MetaObject> {
         let stateless = context.protocol_version().is_some_and(|version| version.as_str() >= revision::STATELESS);
-        if !stateless {
-            return None;
-        }
-        let identity = serde_json::to_value(identity).ok()?;
-        let mut meta = MetaObject::new();
-        meta.insert(SERVER_INFO.to_owned(), identity);
-        Some(meta)
+        stateless.then(|| self.shared.meta.clone())
     }
 }
 
@@ -72,8 +57,12 @@ impl ServerHandler for Server {
     }
 
     fn supported_protocol_versions(&self) -> Cow<'static, [ProtocolVersion]> {
-        const SUPPORTED: &[ProtocolVersion] =
-            &[ProtocolVersion::V_2025_06_18, ProtocolVersion::V_2025_11_25, ProtocolVersion::V_2026_07_28];
+        const SUPPORTED: &[ProtocolVersion] = &[
+            ProtocolVersion::V_2025_03_26,
+            ProtocolVersion::V_2025_06_18,
+            ProtocolVersion::V_2025_11_25,
+            ProtocolVersion::V_2026_07_28,
+        ];
         Cow::Borrowed(SUPPORTED)
     }
 
@@ -83,7 +72,7 @@ impl ServerHandler for Server {
         context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
         let mut result = ListToolsResult::with_all_items(self.shared.tools.to_vec());
-        if let Some(meta) = Self::meta(&context, &self.shared.config.server_info) {
+        if let Some(meta) = self.meta(&context) {
             result.meta = Some(meta);
             result.ttl_ms = Some(LIST_TTL_MILLIS);
             result.cache_scope = Some(CacheScope::Private);
@@ -96,18 +85,10 @@ impl ServerHandler for Server {
         request: CallToolRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
-        // A session's call goes on without its response, where the client has lost its connection and comes again.
-        let _under_way = self.shared.calls.token();
-        let no_extensions = http::Extensions::new();
-        let parts = context.extensions.get::<http::request::Parts>();
-        let extensions = parts.map_or(&no_extensions, |parts| &parts.extensions);
-        let mut call = Call::begin(&self.shared.metrics, &request.name, extensions);
         let Some(mut result) = tools::call(&request.name, request.arguments, &context).await else {
-            call.finish(false);
             return Err(ErrorData::invalid_params("Unknown tool.", None));
         };
-        call.finish(result.is_error != Some(true));
-        result.meta = Self::meta(&context, &self.shared.config.server_info);
+        result.meta = self.meta(&context);
         Ok(result.into())
     }
 
@@ -122,22 +103,15 @@ impl ServerHandler for Server {
 
     /// Returning sends the completion result: when the process ends, the client hears it and asks another replica.
     async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
-        tokio::select! {
-            () = context.cancelled() => {}
-            () = self.shared.draining.cancelled() => {}
-        }
+        context.cancelled().await;
         Ok(())
     }
 
-    /// rmcp takes a known method with wrong parameters for an unknown method.
     async fn on_custom_request(
         &self,
-        request: CustomRequest,
+        _request: CustomRequest,
         _context: RequestContext<RoleServer>,
     ) -> Result<CustomResult, ErrorData> {
-        if matches!(request.method.as_str(), "tools/call" | "subscriptions/listen") {
-            return Err(ErrorData::invalid_params("The parameters do not fit the method.", None));
-        }
         Err(ErrorData::new(ErrorCode::METHOD_NOT_FOUND, "Method not found.", None))
     }
 }

@@ -18,6 +18,8 @@ use crate::mcp::error::{Failure, code};
 const MAX_DEPTH: usize = 100;
 /// Longer ids are refused: they are echoed and logged.
 const MAX_ID_BYTES: usize = 1024;
+/// Messages of one batch at most: each counts as a request all the same.
+const MAX_BATCH: usize = 50;
 const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 /// SEP-414: the one name in `_meta` that has no prefix.
 const META_TRACE: &str = "traceparent";
@@ -89,10 +91,35 @@ pub(super) fn parse(bytes: Bytes) -> Result<Envelope, Refused> {
     Ok(Envelope { kind, id, method, name, meta_version, traceparent, bytes })
 }
 
+/// The body is an array of messages, or would be one.
+pub(super) fn is_batch(bytes: &[u8]) -> bool {
+    bytes.trim_ascii_start().first() == Some(&b'[')
+}
+
+/// Reads each message of a batch. One that is wrong refuses all: nothing of a batch has happened yet.
+pub(super) fn parse_batch(bytes: &Bytes) -> Result<Vec<Envelope>, Refused> {
+    if nests_deeper(bytes, MAX_DEPTH + 1) {
+        return Err(Refused::invalid("The message is nested too deeply."));
+    }
+    let messages: Vec<&RawValue> = serde_json::from_slice(bytes).map_err(|_| Refused::parse())?;
+    if messages.is_empty() {
+        return Err(Refused::invalid("A batch must not be empty."));
+    }
+    if messages.len() > MAX_BATCH {
+        return Err(Refused::invalid("The batch has too many messages."));
+    }
+    let parsed = messages.into_iter().map(|message| parse(bytes.slice_ref(message.get().as_bytes())));
+    let parsed = parsed.collect::<Result<Vec<_>, _>>()?;
+    if parsed.iter().any(|message| message.method() == "initialize") {
+        return Err(Refused::invalid("The request initialize must not be part of a batch."));
+    }
+    Ok(parsed)
+}
+
 /// JSON-RPC batches are gone since revision 2025-06-18.
 fn refuse_batch(text: &str) -> Refused {
     match serde_json::from_str::<IgnoredAny>(text) {
-        Ok(_) => Refused::invalid("Batches are not supported: send one message a request."),
+        Ok(_) => Refused::invalid("This protocol revision has no batches: send one message a request."),
         Err(_) => Refused::parse(),
     }
 }

@@ -2,9 +2,11 @@
 //! by the content (limits, scopes, sessions, logs, metrics) uses it, and the bytes go on unchanged, so that unknown
 //! fields and extensions survive. What is refused here never reaches a backend.
 
+mod batch;
 mod bodies;
 mod headers;
 mod message;
+pub(crate) mod standard_headers;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +17,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
+use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode};
 use serde_json::value::RawValue;
 
@@ -51,6 +54,12 @@ pub struct Envelope {
 }
 
 impl Envelope {
+    /// One that asks for nothing.
+    #[must_use]
+    pub fn new(kind: Kind) -> Self {
+        Self { bytes: Bytes::new(), kind, id: None, method: None, name: None, meta_version: None, traceparent: None }
+    }
+
     /// The method, or the empty string.
     #[must_use]
     pub fn method(&self) -> &str {
@@ -71,7 +80,8 @@ pub async fn layer(State(bodies): State<Bodies>, request: Request, next: Next) -
         return next.run(request).await;
     }
     let request = match open(request, &bodies).await {
-        Ok(request) => request,
+        Ok(Opened::One(request)) => request,
+        Ok(Opened::Batch(parts, messages)) => return batch::run(parts, messages, &next).await,
         Err(response) => return *response,
     };
     let envelope = request.extensions().get::<Arc<Envelope>>().cloned();
@@ -82,17 +92,29 @@ pub async fn layer(State(bodies): State<Bodies>, request: Request, next: Next) -
     response
 }
 
+/// What a POST has brought.
+enum Opened {
+    One(Request),
+    /// To be gone through one by one.
+    Batch(Parts, Vec<Envelope>),
+}
+
 /// Reads and checks one POST.
-async fn open(request: Request, bodies: &Bodies) -> Result<Request, Box<Response>> {
+async fn open(request: Request, bodies: &Bodies) -> Result<Opened, Box<Response>> {
     let (mut parts, body) = request.into_parts();
     headers::check(&parts.headers).map_err(|failure| Box::new(failure.response()))?;
     let bytes = read(body, &parts.headers, bodies).await.map_err(|failure| Box::new(failure.response()))?;
-    let envelope = message::parse(bytes.clone()).map_err(|refused| Box::new(refused.response()))?;
-
     parts.headers.insert(ACCEPT, ACCEPTED);
     parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+
+    let refuse = |refused: message::Refused| Box::new(refused.response());
+    if message::is_batch(&bytes) && batch::may_come(&parts.headers) {
+        let messages = message::parse_batch(&bytes).map_err(refuse)?;
+        return Ok(Opened::Batch(parts, messages));
+    }
+    let envelope = message::parse(bytes.clone()).map_err(refuse)?;
     parts.extensions.insert(Arc::new(envelope));
-    Ok(Request::from_parts(parts, Body::from(bytes)))
+    Ok(Opened::One(Request::from_parts(parts, Body::from(bytes))))
 }
 
 async fn read(body: Body, headers: &http::HeaderMap, bodies: &Bodies) -> Result<Bytes, Failure<'static>> {

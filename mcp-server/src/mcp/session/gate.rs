@@ -198,14 +198,9 @@ impl<T: Content> Gate<T> {
         self.table.remove(id);
     }
 
-    /// Forgets a session if that holds for it.
-    pub(crate) fn forget_if(&self, id: &str, condition: impl FnOnce(&T) -> bool) {
-        self.table.remove_if(id, condition);
-    }
-
-    /// The session, if it is held here, whosever it is.
-    pub(crate) fn held(&self, id: &str) -> Option<Arc<Entry<T>>> {
-        self.table.get(id, now())
+    /// Calls `act` with what each session holds.
+    pub(crate) fn for_each(&self, act: impl Fn(&T)) {
+        self.table.all().iter().for_each(|entry| act(&entry.content));
     }
 
     /// Sessions that are held here.

@@ -2,8 +2,7 @@
 //! not exist. The id alone opens nothing.
 //!
 //! ```text
-//! Gate    admits, finds, ends          ── Owner (whose), Table (here, in memory), Records (in redis, for every replica)
-//! Manager the built-in server's side   ── Local (rmcp's session worker under our id), Visit (one request through rmcp)
+//! Gate   admits, finds, ends   ── Owner (whose), Table (here, in memory), Records (in redis, for every replica)
 //! ```
 //!
 //! While redis is away a replica goes on serving the sessions that it holds, and answers 503 where it would have to ask:
@@ -11,20 +10,14 @@
 
 mod capacity;
 mod gate;
-mod local;
-mod manager;
 mod owner;
 mod records;
 mod table;
-mod visit;
 
 pub(crate) use gate::{Found, Gate, Refusal};
-pub(crate) use local::Local;
-pub(crate) use manager::{Manager, Restored};
 pub(crate) use owner::Owner;
 pub(crate) use records::Record;
-pub(crate) use table::{Content, Entry};
-pub(crate) use visit::{Unanswered, Visit};
+pub(crate) use table::{Content, Entry, Streaming};
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -48,7 +41,7 @@ fn is_id(text: &str) -> bool {
 }
 
 /// Seconds since 1970.
-fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 

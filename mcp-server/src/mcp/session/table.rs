@@ -127,14 +127,6 @@ impl<T: Content> Table<T> {
         Some(entry)
     }
 
-    /// Removes the session if that holds for it.
-    pub(super) fn remove_if(&self, id: &str, condition: impl FnOnce(&T) -> bool) {
-        let mut entries = self.lock();
-        if entries.get(id).is_some_and(|entry| condition(&entry.content)) {
-            entries.remove(id);
-        }
-    }
-
     /// Ends what is over, and returns the rest that has open streams.
     pub(super) fn sweep(&self, now: u64) -> Vec<Arc<Entry<T>>> {
         let (mut over, mut streaming) = (Vec::new(), Vec::new());
@@ -151,6 +143,10 @@ impl<T: Content> Table<T> {
             entry.content.ended(&entry.id);
         }
         streaming
+    }
+
+    pub(super) fn all(&self) -> Vec<Arc<Entry<T>>> {
+        self.lock().values().cloned().collect()
     }
 
     pub(super) fn len(&self) -> usize {

@@ -1,0 +1,293 @@
+//! Requests of the 2025 revisions: the handshake, messages within a session, its own stream, its end.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::response::Response;
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderValue, Method, StatusCode};
+use rmcp::ServerHandler;
+use rmcp::model::{
+    ClientJsonRpcMessage, ClientRequest, GetExtensions as _, InitializeRequestParams, InitializedNotification,
+    ProtocolVersion, RequestId, ServerResult,
+};
+use rmcp::service::{RequestContext, Service as _};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::body::{self, Source};
+use super::guarded::Guarded;
+use super::request::{self, Typed};
+use super::session::Session;
+use super::stream::{Begun, Reader, Replaced};
+use super::{Hosted, encode};
+use crate::mcp::body::{Farewell, Lasting};
+use crate::mcp::calls::Call;
+use crate::mcp::envelope::{Envelope, Kind};
+use crate::mcp::error::{Failure, code};
+use crate::mcp::revision;
+use crate::mcp::session::{self, Entry, Found, Owner, Record, Refusal, Streaming};
+
+/// A session keeps its `initialize` for as long as it lives, here and in redis.
+const MAX_INITIALIZE_BYTES: usize = 32 * 1024;
+/// A call that is over by then is answered in one piece; nobody needs to come again for it.
+const QUICK: Duration = Duration::from_millis(50);
+/// How long a client waits before it comes again for a stream that broke off.
+pub(super) const RETRY: Duration = Duration::from_secs(3);
+
+pub(super) type Held<S> = Arc<Entry<Arc<Session<S>>>>;
+
+impl<S: ServerHandler> Hosted<S> {
+    pub(super) async fn legacy(
+        &self,
+        parts: Parts,
+        envelope: Option<&Envelope>,
+        owner: Owner,
+    ) -> Result<Response, Refusal> {
+        if let Some(envelope) = envelope.filter(|envelope| envelope.method() == "initialize") {
+            return self.initialize(parts, envelope, owner).await;
+        }
+        let name = parts.headers.get(session::HEADER).map(|value| value.to_str().unwrap_or_default().to_owned());
+        let entry = self.enter(name.as_deref(), &owner).await?;
+        match (&parts.method, envelope) {
+            (&Method::DELETE, _) => {
+                self.gate.end(&entry.id).await?;
+                Ok(body::empty(StatusCode::NO_CONTENT))
+            }
+            (&Method::GET, _) if self.shared.draining.is_cancelled() => Err(Refusal::Draining),
+            (&Method::GET, _) => self.listen(&entry, &parts).await,
+            (_, Some(envelope)) => Ok(match envelope.kind {
+                Kind::Request => call(self, &entry, parts, envelope).await,
+                Kind::Notification => notify(&entry, parts, envelope),
+                Kind::Response => answered(&entry, envelope),
+            }),
+            (_, None) => Ok(super::super::method_not_allowed("GET, POST, DELETE")),
+        }
+    }
+
+    async fn initialize(&self, parts: Parts, envelope: &Envelope, owner: Owner) -> Result<Response, Refusal> {
+        let id = envelope.id.as_deref();
+        let (Some(raw), Kind::Request) = (id, envelope.kind) else {
+            return Ok(not_a_request().response());
+        };
+        if envelope.bytes.len() > MAX_INITIALIZE_BYTES {
+            return Ok(initialize_too_large().of(id).response());
+        }
+        if self.shared.draining.is_cancelled() {
+            return Err(Refusal::Draining);
+        }
+        self.gate.check_room()?;
+        let Ok(Typed { request: ClientRequest::InitializeRequest(mut initialize), meta }) = request::request(envelope)
+        else {
+            return Ok(unfit(StatusCode::BAD_REQUEST).of(id).response());
+        };
+        initialize.params.protocol_version = self.negotiate(&initialize.params.protocol_version);
+        let version = initialize.params.protocol_version.clone();
+
+        let name = session::new_id();
+        let session =
+            Session::new(Arc::clone(&name), self.handler(), Arc::clone(&self.shared), initialize.params.clone());
+        session.greet();
+        let mut context = RequestContext::new(request::id(raw), session.line().peer().clone());
+        context.meta = meta;
+        context.extensions.insert(parts);
+        let mut result = session.service().handle_request(ClientRequest::InitializeRequest(initialize), context).await;
+        if let Ok(ServerResult::InitializeResult(initialized)) = &mut result {
+            initialized.protocol_version = version;
+        }
+        let message = encode::answer(id, &result);
+        if result.is_err() {
+            return Ok(body::json(StatusCode::OK, message));
+        }
+        let entry = self.gate.hold(name, owner, None, Arc::clone(&session))?;
+        if let Some(record) = session.record()
+            && let Err(refusal) = self.gate.publish(&entry, record).await
+        {
+            self.gate.release(&entry.id);
+            return Err(refusal);
+        }
+        let mut response = body::json(StatusCode::OK, message);
+        if let Ok(name) = HeaderValue::from_str(&entry.id) {
+            response.headers_mut().insert(session::HEADER, name);
+        }
+        Ok(response)
+    }
+
+    /// What the client offers, where it is spoken here, else the newest that is.
+    fn negotiate(&self, offered: &ProtocolVersion) -> ProtocolVersion {
+        let spoken = |version: &&ProtocolVersion| {
+            version.as_str() < revision::STATELESS && revision::SUPPORTED.contains(&version.as_str())
+        };
+        let mut versions: Vec<_> = self.versions.iter().filter(spoken).collect();
+        versions.sort_by(|a, b| b.as_str().cmp(a.as_str()));
+        let newest = versions.first().map_or(ProtocolVersion::V_2025_11_25, |version| (*version).clone());
+        if versions.contains(&offered) { offered.clone() } else { newest }
+    }
+
+    fn handler(&self) -> Guarded<S> {
+        self.factory.as_ref().map_or_else(|| self.service.clone(), |make| Guarded::new(make()))
+    }
+
+    /// The caller's session, taken over from redis where it is not held here.
+    async fn enter(&self, name: Option<&str>, owner: &Owner) -> Result<Held<S>, Refusal> {
+        if let Found::Here(entry) = self.gate.find(name, owner).await? {
+            return Ok(entry);
+        }
+        let name = name.unwrap_or_default();
+        let _turn = self.gate.turn(name).await;
+        match self.gate.find(Some(name), owner).await? {
+            Found::Here(entry) => Ok(entry),
+            Found::Known(record) => self.take_over(name.into(), *owner, record),
+        }
+    }
+
+    fn take_over(&self, name: Arc<str>, owner: Owner, record: Record) -> Result<Held<S>, Refusal> {
+        let client: InitializeRequestParams = serde_json::from_str(&record.content).map_err(|_| Refusal::NotFound)?;
+        let session = Session::new(Arc::clone(&name), self.handler(), Arc::clone(&self.shared), client.clone());
+        if session.speaks() && session.greet() {
+            // What such a handler has learned from its client lives in its process: here it learns it again.
+            let line = session.line();
+            let initialize = ClientRequest::InitializeRequest(rmcp::model::Request::new(client));
+            line.push(ClientJsonRpcMessage::request(initialize, RequestId::Number(-1)));
+            line.push(ClientJsonRpcMessage::notification(InitializedNotification::default().into()));
+        }
+        let entry = self.gate.hold(name, owner, Some(record.created), session)?;
+        let _ = entry.record.set(record.content);
+        Ok(entry)
+    }
+
+    /// The stream of a session, or one that broke off.
+    async fn listen(&self, entry: &Held<S>, parts: &Parts) -> Result<Response, Refusal> {
+        if let Some(last) = parts.headers.get("last-event-id") {
+            return self.resume(entry, last.to_str().unwrap_or_default()).await;
+        }
+        Ok(self.beside(entry, Vec::new()).await)
+    }
+
+    /// What belongs to no call, after those events. It ends when the process does, and the client asks another replica.
+    pub(super) async fn beside(&self, entry: &Held<S>, mut first: Vec<Bytes>) -> Response {
+        let stream = entry.content.beside();
+        if entry.content.primes() {
+            first.push(stream.mark(RETRY));
+        }
+        stream.open().await;
+        let Some(reader) = stream.read_on(Replaced::Stays) else { return body::empty(StatusCode::OK) };
+        let events = body::of(Events { first: first.into(), reader, _held: entry.streaming() });
+        body::events(self.until_drained(events))
+    }
+
+    /// Ends when the process does, with a word on when to come again.
+    pub(super) fn until_drained(&self, events: Body) -> Body {
+        let (draining, goodbye) = (self.shared.draining.clone(), Bytes::from_static(b"retry: 1000\n\n"));
+        Body::new(Lasting::new(events, async move { draining.cancelled().await }, Farewell::Event(goodbye), None))
+    }
+}
+
+/// Events of a stream of a session.
+pub(super) struct Events<S: ServerHandler> {
+    pub(super) first: std::collections::VecDeque<Bytes>,
+    pub(super) reader: Reader,
+    pub(super) _held: Streaming<Arc<Session<S>>>,
+}
+
+impl<S: ServerHandler> Source for Events<S> {
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        match self.first.pop_front() {
+            Some(event) => Poll::Ready(Some(event)),
+            None => self.reader.poll_next(context),
+        }
+    }
+}
+
+/// A request. The handler goes on without its client: a lost connection is no cancellation.
+async fn call<S: ServerHandler>(hosted: &Hosted<S>, entry: &Held<S>, parts: Parts, envelope: &Envelope) -> Response {
+    let Some(id) = envelope.id.as_deref() else { return not_a_request().response() };
+    let Ok(typed) = request::request(envelope) else {
+        return unfit(StatusCode::OK).of(Some(id)).response();
+    };
+    let progress = typed.meta.get_progress_token();
+    let call = envelope.tool().map(|tool| Call::begin(&hosted.shared.metrics, tool, &parts.extensions));
+    let make = |id| {
+        let mut message = request::message(typed, id);
+        if let ClientJsonRpcMessage::Request(request) = &mut message {
+            request.request.extensions_mut().insert(parts);
+        }
+        message
+    };
+    let session = &entry.content;
+    let Ok(stream) = session.begin(make, id, progress, call) else {
+        return Failure::busy("The session has too many calls under way.", RETRY).of(Some(id)).response();
+    };
+    let begun = std::future::poll_fn(|context| stream.poll_begun(context));
+    if let Ok(Begun::Whole(events)) = tokio::time::timeout(QUICK, begun).await {
+        return body::events(Body::from(events));
+    }
+    session.keep(&stream);
+    if session.primes() {
+        stream.prime(RETRY);
+    }
+    stream.open().await;
+    match stream.read_on(Replaced::Ends) {
+        Some(reader) => {
+            let first = std::collections::VecDeque::new();
+            body::events(body::of(Events { first, reader, _held: entry.streaming() }))
+        }
+        None => body::empty(StatusCode::OK),
+    }
+}
+
+fn notify<S: ServerHandler>(entry: &Held<S>, parts: Parts, envelope: &Envelope) -> Response {
+    let session = &entry.content;
+    if envelope.method() == "notifications/cancelled" {
+        if let Some((id, reason)) = cancelled(&envelope.bytes) {
+            session.cancel(&id, reason);
+        }
+    } else {
+        let mut notification = request::notification(envelope);
+        notification.extensions_mut().insert(parts);
+        session.line().push(ClientJsonRpcMessage::notification(notification));
+    }
+    body::empty(StatusCode::ACCEPTED)
+}
+
+fn answered<S: ServerHandler>(entry: &Held<S>, envelope: &Envelope) -> Response {
+    match serde_json::from_slice::<ClientJsonRpcMessage>(&envelope.bytes) {
+        Ok(message) => {
+            entry.content.answered(message);
+            body::empty(StatusCode::ACCEPTED)
+        }
+        Err(_) => unfit(StatusCode::BAD_REQUEST).response(),
+    }
+}
+
+/// The request that a client cancels, and why.
+fn cancelled(bytes: &[u8]) -> Option<(Box<RawValue>, Option<String>)> {
+    #[derive(Deserialize)]
+    struct Message {
+        params: Params,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Params {
+        request_id: Box<RawValue>,
+        #[serde(default)]
+        reason: Option<String>,
+    }
+    let Message { params } = serde_json::from_slice(bytes).ok()?;
+    Some((params.request_id, params.reason))
+}
+
+fn unfit(status: StatusCode) -> Failure<'static> {
+    Failure::new(status, code::INVALID_PARAMS, "The parameters do not fit the method.")
+}
+
+fn not_a_request() -> Failure<'static> {
+    Failure::new(StatusCode::BAD_REQUEST, code::INVALID_REQUEST, "The message must be a request.")
+}
+
+fn initialize_too_large() -> Failure<'static> {
+    Failure::new(StatusCode::PAYLOAD_TOO_LARGE, code::INVALID_REQUEST, "The initialize request is too large.")
+}

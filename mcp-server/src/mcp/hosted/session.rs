@@ -1,0 +1,415 @@
+//! One session of the 2025 revisions: its calls, their streams, and the line over which rmcp serves them.
+//!
+//! The line is opened when something is to be served. One whose handler only ever answers is closed again when nothing is
+//! under way, so that a session that only waits costs its entry and its client's stream. A handler that may speak by itself
+//! (its capabilities say so) keeps its line: it may have kept the peer.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use rmcp::ServerHandler;
+use rmcp::model::{
+    CancelledNotification, CancelledNotificationParam, ClientJsonRpcMessage, ClientNotification, ErrorData,
+    GetExtensions as _, InitializeRequestParams, JsonRpcError, JsonRpcRequest, ProgressToken, ProtocolVersion,
+    RequestId, ServerCapabilities, ServerConfig, ServerJsonRpcMessage, ServerNotification, ServerRequest, ServerResult,
+};
+use rmcp::service::OriginatingRequestId;
+use serde_json::value::RawValue;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
+use super::guarded::Guarded;
+use super::line::{Line, Outlet};
+use super::stream::{Kind, Stream};
+use super::{Shared, encode, outcome};
+use crate::mcp::calls::Call;
+use crate::mcp::session::Content;
+
+/// How long a line without a call stays: clients rarely make one call only.
+const LINE_RESTS: Duration = Duration::from_secs(3);
+/// How long the events of a stream that has ended are kept here.
+const STREAM_KEPT: Duration = Duration::from_secs(60);
+/// Streams that have ended and are still kept, of one session.
+const STREAMS_KEPT: usize = 16;
+/// Calls at once in one session.
+const CALLS_AT_MOST: usize = 256;
+
+/// See the module.
+pub(crate) struct Session<S: ServerHandler> {
+    id: Arc<str>,
+    service: Guarded<S>,
+    shared: Arc<Shared>,
+    client: InitializeRequestParams,
+    speaks: bool,
+    /// The handler has been told of the client by this process.
+    greeted: AtomicBool,
+    /// What belongs to no call.
+    beside: Arc<Stream>,
+    state: Mutex<State<S>>,
+}
+
+struct State<S: ServerHandler> {
+    line: Option<Arc<Line<Guarded<S>>>>,
+    /// Counts the lines: answers to requests of an earlier one are nobody's.
+    lines: u32,
+    last_call: Instant,
+    next: i64,
+    calls: HashMap<i64, Ongoing>,
+    /// Streams that a client may come again for, oldest first.
+    kept: VecDeque<Arc<Stream>>,
+    /// Where requests of the handler went that have no answer yet.
+    asked: HashMap<i64, Arc<Stream>>,
+}
+
+/// A request that the handler has not answered yet.
+struct Ongoing {
+    stream: Arc<Stream>,
+    /// As the client wrote it.
+    id: Box<RawValue>,
+    progress: Option<ProgressToken>,
+    call: Option<Call>,
+    /// Keeps the drain waiting, also where the client is gone.
+    _under_way: TaskTrackerToken,
+}
+
+/// The session has as many calls as it may.
+#[derive(Debug)]
+pub(super) struct TooMany;
+
+impl<S: ServerHandler> Content for Arc<Session<S>> {
+    fn ended(&self, _id: &Arc<str>) {
+        let (line, streams) = {
+            let mut state = self.lock();
+            let calls = std::mem::take(&mut state.calls);
+            state.asked.clear();
+            let kept = std::mem::take(&mut state.kept);
+            let streams: Vec<_> = calls.into_values().map(|call| call.stream).chain(kept).collect();
+            (state.line.take(), streams)
+        };
+        drop(line);
+        self.beside.end();
+        streams.iter().for_each(|stream| stream.end());
+    }
+}
+
+impl<S: ServerHandler> Session<S> {
+    pub(super) fn new(
+        id: Arc<str>,
+        service: Guarded<S>,
+        shared: Arc<Shared>,
+        client: InitializeRequestParams,
+    ) -> Arc<Self> {
+        let speaks = speaks(&ServerHandler::get_info(service.handler()));
+        let name = format!("{}{BESIDE}", shared.stream_name());
+        let beside = logged(Stream::new(name, Kind::Kept), speaks, &shared, &id, None);
+        Arc::new(Self {
+            id,
+            service,
+            client,
+            speaks,
+            greeted: AtomicBool::new(false),
+            beside: Arc::new(beside),
+            shared,
+            state: Mutex::new(State {
+                line: None,
+                lines: 0,
+                last_call: Instant::now(),
+                next: 0,
+                calls: HashMap::new(),
+                kept: VecDeque::new(),
+                asked: HashMap::new(),
+            }),
+        })
+    }
+
+    pub(super) fn service(&self) -> &Guarded<S> {
+        &self.service
+    }
+
+    pub(super) fn beside(&self) -> &Arc<Stream> {
+        &self.beside
+    }
+
+    /// Its state is more than what redis has: only this process can serve it.
+    pub(super) fn speaks(&self) -> bool {
+        self.speaks
+    }
+
+    /// The client knows events without data. Older ones choke on them.
+    pub(super) fn primes(&self) -> bool {
+        self.client.protocol_version.as_str() >= ProtocolVersion::V_2025_11_25.as_str()
+    }
+
+    /// Its content for redis.
+    pub(super) fn record(&self) -> Option<String> {
+        serde_json::to_string(&self.client).ok()
+    }
+
+    /// The handler has been told of its client: by the handshake itself, or by repeating it.
+    pub(super) fn greet(&self) -> bool {
+        !self.greeted.swap(true, Ordering::Relaxed)
+    }
+
+    /// The line, which is opened where there is none.
+    pub(super) fn line(self: &Arc<Self>) -> Arc<Line<Guarded<S>>> {
+        let mut state = self.lock();
+        self.line_of(&mut state)
+    }
+
+    fn line_of(self: &Arc<Self>, state: &mut State<S>) -> Arc<Line<Guarded<S>>> {
+        state.last_call = Instant::now();
+        if let Some(line) = &state.line {
+            return Arc::clone(line);
+        }
+        state.lines += 1;
+        let outlet = ToSession { session: Arc::downgrade(self), line: state.lines };
+        let line = Arc::new(Line::open(self.service.clone(), self.client.clone(), outlet));
+        state.line = Some(Arc::clone(&line));
+        line
+    }
+
+    /// Begins a request.
+    pub(super) fn begin(
+        self: &Arc<Self>,
+        make: impl FnOnce(RequestId) -> ClientJsonRpcMessage,
+        id: &RawValue,
+        progress: Option<ProgressToken>,
+        call: Option<Call>,
+    ) -> Result<Arc<Stream>, TooMany> {
+        let stream = Stream::new(self.shared.stream_name(), Kind::Kept);
+        let stream = Arc::new(logged(stream, true, &self.shared, &self.id, Some(id)));
+        let mut state = self.lock();
+        if state.calls.len() >= CALLS_AT_MOST {
+            return Err(TooMany);
+        }
+        let number = state.next;
+        state.next += 1;
+        let ongoing = Ongoing {
+            stream: Arc::clone(&stream),
+            id: id.to_owned(),
+            progress,
+            call,
+            _under_way: self.shared.calls.token(),
+        };
+        state.calls.insert(number, ongoing);
+        let line = self.line_of(&mut state);
+        drop(state);
+        line.push(make(RequestId::Number(number)));
+        Ok(stream)
+    }
+
+    /// The client may come again for that stream.
+    pub(super) fn keep(&self, stream: &Arc<Stream>) {
+        let mut state = self.lock();
+        state.kept.push_back(Arc::clone(stream));
+        while state.kept.len() > STREAMS_KEPT && state.kept.front().is_some_and(|oldest| oldest.has_ended()) {
+            state.kept.pop_front();
+        }
+    }
+
+    /// A stream that was kept.
+    pub(super) fn kept(&self, name: &str) -> Option<Arc<Stream>> {
+        let state = self.lock();
+        state.kept.iter().chain([&self.beside]).find(|stream| stream.name() == name).cloned()
+    }
+
+    /// The client has cancelled a request: the handler hears of it, and there will be no answer.
+    pub(super) fn cancel(self: &Arc<Self>, id: &RawValue, reason: Option<String>) {
+        let (line, number, ongoing) = {
+            let mut state = self.lock();
+            let number = state.calls.iter().find(|(_, call)| call.id.get() == id.get()).map(|(number, _)| *number);
+            let Some(number) = number else { return };
+            let Some(ongoing) = state.calls.remove(&number) else { return };
+            (self.line_of(&mut state), number, ongoing)
+        };
+        ongoing.stream.end();
+        let params = CancelledNotificationParam::new(Some(RequestId::Number(number)), reason);
+        let cancelled = ClientNotification::CancelledNotification(CancelledNotification::new(params));
+        line.push(ClientJsonRpcMessage::notification(cancelled));
+    }
+
+    /// The client's answer to a request of ours. One that nobody waits for is ignored.
+    pub(super) fn answered(&self, message: ClientJsonRpcMessage) {
+        let id = match &message {
+            ClientJsonRpcMessage::Response(response) => Some(&response.id),
+            ClientJsonRpcMessage::Error(error) => error.id.as_ref(),
+            _ => None,
+        };
+        let Some(RequestId::String(name)) = id else { return };
+        let Some((of, line, number)) = asked_by(name) else { return };
+        if of != self.shared.replica.id() {
+            return;
+        }
+        let line = {
+            let mut state = self.lock();
+            if state.lines != line || state.asked.remove(&number).is_none() {
+                return;
+            }
+            state.line.clone()
+        };
+        let id = RequestId::Number(number);
+        let message = match message {
+            ClientJsonRpcMessage::Response(response) => ClientJsonRpcMessage::response(response.result, id),
+            ClientJsonRpcMessage::Error(error) => ClientJsonRpcMessage::error(error.error, Some(id)),
+            other => other,
+        };
+        if let Some(line) = line {
+            line.push(message);
+        }
+    }
+
+    /// Lets go of what nobody needs any more.
+    pub(super) fn rest(&self) {
+        let line = {
+            let mut state = self.lock();
+            state.kept.retain(|stream| stream.ended_for().is_none_or(|since| since < STREAM_KEPT));
+            let idle = state.calls.is_empty() && state.last_call.elapsed() >= LINE_RESTS;
+            if idle {
+                state.calls.shrink_to_fit();
+                state.asked.shrink_to_fit();
+            }
+            if idle && !self.speaks { state.line.take() } else { None }
+        };
+        drop(line);
+    }
+
+    /// A message of the handler, to where it belongs. It is in its place when this returns.
+    fn route(&self, message: ServerJsonRpcMessage, line: u32) -> BoxFuture<'static, ()> {
+        let sent = match message {
+            ServerJsonRpcMessage::Response(response) => self.finish(&response.id, &Ok(response.result)),
+            ServerJsonRpcMessage::Error(JsonRpcError { id: Some(id), error, .. }) => self.finish(&id, &Err(error)),
+            ServerJsonRpcMessage::Error(_) => None,
+            ServerJsonRpcMessage::Request(request) => self.ask(request, line),
+            ServerJsonRpcMessage::Notification(notification) => {
+                let mut notification = notification;
+                let stream = self.stream_of(&mut notification.notification, line);
+                encode::message(&ServerJsonRpcMessage::Notification(notification)).map(|text| (stream, text))
+            }
+        };
+        match sent {
+            Some((stream, text)) => stream.push(&text).boxed(),
+            None => std::future::ready(()).boxed(),
+        }
+    }
+
+    /// The handler has answered.
+    fn finish(&self, id: &RequestId, result: &Result<ServerResult, ErrorData>) -> Option<(Arc<Stream>, Vec<u8>)> {
+        let RequestId::Number(number) = id else { return None };
+        let mut ongoing = {
+            let mut state = self.lock();
+            state.last_call = Instant::now();
+            state.calls.remove(number)?
+        };
+        if let Some(call) = &mut ongoing.call {
+            call.finish(outcome(result));
+        }
+        ongoing.stream.finish(&encode::answer(Some(&ongoing.id), result));
+        None
+    }
+
+    /// A request of the handler to the client. Its id must be told from those of other lines and other replicas.
+    fn ask(&self, mut request: JsonRpcRequest<ServerRequest>, line: u32) -> Option<(Arc<Stream>, Vec<u8>)> {
+        let RequestId::Number(number) = request.id else { return None };
+        let origin = request.request.extensions().get::<OriginatingRequestId>().cloned();
+        let stream = {
+            let mut state = self.lock();
+            let call = match origin {
+                Some(OriginatingRequestId(RequestId::Number(call))) => state.calls.get(&call),
+                _ => only(&state.calls),
+            };
+            let stream = Arc::clone(call.map_or(&self.beside, |call| &call.stream));
+            state.asked.insert(number, Arc::clone(&stream));
+            stream
+        };
+        request.id = RequestId::String(format!("{}:{line}:{number}", self.shared.replica.id()).into());
+        encode::message(&ServerJsonRpcMessage::Request(request)).map(|text| (stream, text))
+    }
+
+    /// Where a notification belongs: what a call says of itself to the call, all else beside the calls.
+    fn stream_of(&self, notification: &mut ServerNotification, line: u32) -> Arc<Stream> {
+        let mut state = self.lock();
+        let stream = match notification {
+            ServerNotification::ProgressNotification(progress) => {
+                let token = Some(&progress.params.progress_token);
+                state.calls.values().find(|call| call.progress.as_ref() == token).map(|call| &call.stream)
+            }
+            // Nothing says which call it is about, but for where there is only one.
+            ServerNotification::LoggingMessageNotification(_) | ServerNotification::CustomNotification(_) => {
+                only(&state.calls).map(|call| &call.stream)
+            }
+            ServerNotification::CancelledNotification(cancelled) => {
+                let asked = match cancelled.params.request_id {
+                    Some(RequestId::Number(number)) => state.asked.remove(&number).map(|stream| (number, stream)),
+                    _ => None,
+                };
+                if let Some((number, stream)) = asked {
+                    let name = format!("{}:{line}:{number}", self.shared.replica.id());
+                    cancelled.params.request_id = Some(RequestId::String(name.into()));
+                    return stream;
+                }
+                None
+            }
+            _ => None,
+        };
+        Arc::clone(stream.unwrap_or(&self.beside))
+    }
+
+    /// No code under the lock can panic half-way through a change.
+    fn lock(&self) -> MutexGuard<'_, State<S>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Ends the names of streams that belong to no call.
+pub(super) const BESIDE: char = 'b';
+
+/// Replica, line and number of a request of ours.
+pub(super) fn asked_by(name: &str) -> Option<(&str, u32, i64)> {
+    let mut parts = name.split(':');
+    let found = (parts.next()?, parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+    parts.next().is_none().then_some(found)
+}
+
+fn only(calls: &HashMap<i64, Ongoing>) -> Option<&Ongoing> {
+    let mut calls = calls.values();
+    calls.next().filter(|_| calls.next().is_none())
+}
+
+/// A handler with these capabilities sends what no client has asked for.
+fn speaks(info: &ServerConfig) -> bool {
+    let ServerCapabilities { logging, prompts, resources, tools, .. } = &info.capabilities;
+    logging.is_some()
+        || prompts.as_ref().is_some_and(|prompts| prompts.list_changed == Some(true))
+        || tools.as_ref().is_some_and(|tools| tools.list_changed == Some(true))
+        || resources
+            .as_ref()
+            .is_some_and(|resources| resources.list_changed == Some(true) || resources.subscribe == Some(true))
+}
+
+fn logged(stream: Stream, wanted: bool, shared: &Shared, session: &str, request: Option<&RawValue>) -> Stream {
+    match shared.events.as_ref().filter(|_| wanted) {
+        Some(events) => {
+            let key = events.key(session, stream.name());
+            stream.with_log(Arc::clone(events), key, request.map(|id| id.get().to_owned()))
+        }
+        None => stream,
+    }
+}
+
+/// Messages of a session's line.
+struct ToSession<S: ServerHandler> {
+    session: Weak<Session<S>>,
+    line: u32,
+}
+
+impl<S: ServerHandler> Outlet for ToSession<S> {
+    fn send(&self, message: ServerJsonRpcMessage) -> BoxFuture<'static, ()> {
+        match self.session.upgrade() {
+            Some(session) => session.route(message, self.line),
+            None => std::future::ready(()).boxed(),
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! A request of 2026-07-28: it stands alone, its handler is called in the request's own task, and ends with it. A client
+//! that goes away has cancelled.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::response::Response;
+use bytes::Bytes;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use http::StatusCode;
+use http::request::Parts;
+use rmcp::model::{ErrorCode, ErrorData, InitializeRequestParams, ProtocolVersion, ServerJsonRpcMessage, ServerResult};
+use rmcp::service::{RequestContext, Service as _};
+use rmcp::{ServerHandler, model::ClientRequest};
+use serde_json::value::RawValue;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::body::{self, Source};
+use super::guarded::Guarded;
+use super::line::{Line, Outlet, Silent};
+use super::request::{self, Typed};
+use super::seal::Purpose;
+use super::stream::{Begun, Kind, Reader, Replaced, Stream};
+use super::{Hosted, Shared, encode, outcome};
+use crate::mcp::calls::Call;
+use crate::mcp::envelope::Envelope;
+use crate::mcp::error::{Failure, code};
+use crate::mcp::session::{Owner, Refusal, now};
+
+/// How long a handler that listens may take to end properly when the process does.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+type Outcome = Result<ServerResult, ErrorData>;
+
+/// Messages of a line to the stream of its request.
+struct ToStream(Arc<Stream>);
+
+impl Outlet for ToStream {
+    fn send(&self, message: ServerJsonRpcMessage) -> BoxFuture<'static, ()> {
+        match encode::message(&message) {
+            Some(message) => self.0.push(&message).boxed(),
+            None => std::future::ready(()).boxed(),
+        }
+    }
+}
+
+impl<S: ServerHandler> Hosted<S> {
+    /// Answers a request.
+    pub(super) async fn stateless(&self, parts: Parts, envelope: &Envelope, owner: Owner) -> Response {
+        let id = envelope.id.as_deref();
+        if envelope.method() == "subscriptions/listen" && self.shared.draining.is_cancelled() {
+            return Refusal::Draining.response(id);
+        }
+        let Ok(Typed { mut request, meta }) = request::request(envelope) else {
+            return unfit().of(id).response();
+        };
+        let purpose = match self.unseal(&mut request, &owner) {
+            Ok(purpose) => purpose,
+            Err(failure) => return failure.of(id).response(),
+        };
+        if !meta.missing_required_keys(&ProtocolVersion::V_2026_07_28).is_empty() {
+            return incomplete().of(id).response();
+        }
+        let listens = matches!(request, ClientRequest::SubscriptionsListenRequest(_));
+        let call = envelope.tool().map(|tool| Call::begin(&self.shared.metrics, tool, &parts.extensions));
+
+        let stream = Arc::new(Stream::new(String::new(), Kind::Passing));
+        let line = Line::open(Silent, self.client.clone(), ToStream(Arc::clone(&stream)));
+        let id = id.map(RawValue::to_owned);
+        let mut context = RequestContext::new(
+            id.as_deref().map_or(rmcp::model::RequestId::Number(0), request::id),
+            line.peer().clone(),
+        );
+        context.meta = meta;
+        context.extensions.insert(parts);
+        let cancel = context.ct.clone();
+        let handler = run(self.service.clone(), request, context, Arc::clone(&self.shared), purpose, call);
+        let handler: BoxFuture<'static, Outcome> = if listens {
+            let draining = self.shared.draining.clone();
+            until_drained(handler.boxed(), draining, cancel.clone(), id.clone()).boxed()
+        } else {
+            handler.boxed()
+        };
+        let running = Running { handler: Some(handler), id, stream, _line: line, _cancel: cancel.drop_guard() };
+        running.respond().await
+    }
+
+    /// Opens the state that the client brought back.
+    fn unseal(&self, request: &mut ClientRequest, owner: &Owner) -> Result<Option<Purpose>, Failure<'static>> {
+        let Some(purpose) = Purpose::of(request, owner) else { return Ok(None) };
+        let state = match request {
+            ClientRequest::CallToolRequest(call) => &mut call.params.request_state,
+            ClientRequest::GetPromptRequest(get) => &mut get.params.request_state,
+            ClientRequest::ReadResourceRequest(read) => &mut read.params.request_state,
+            _ => return Ok(None),
+        };
+        if let Some(sealed) = state {
+            *sealed = self.shared.seal.open(sealed, &purpose, now()).map_err(|_| {
+                let message = "The requestState is not one that was given for this call, or it is too old.";
+                Failure::new(StatusCode::OK, code::INVALID_PARAMS, message)
+            })?;
+        }
+        Ok(Some(purpose))
+    }
+}
+
+/// Calls the handler.
+async fn run<S: ServerHandler>(
+    service: Guarded<S>,
+    request: ClientRequest,
+    context: RequestContext<rmcp::RoleServer>,
+    shared: Arc<Shared>,
+    purpose: Option<Purpose>,
+    mut call: Option<Call>,
+) -> Outcome {
+    let mut result = service.handle_request(request, context).await;
+    if let Some(call) = &mut call {
+        call.finish(outcome(&result));
+    }
+    if let Ok(ServerResult::InputRequiredResult(required)) = &mut result
+        && let Some(state) = &mut required.request_state
+    {
+        let sealed = purpose.and_then(|purpose| shared.seal.seal(state, &purpose, now()));
+        match sealed {
+            Some(sealed) => *state = sealed,
+            None => return Err(ErrorData::new(ErrorCode::INTERNAL_ERROR, "Internal error.", None)),
+        }
+    }
+    result
+}
+
+/// A client that listens gets the proper end when the process ends, also from a handler that does not know how.
+async fn until_drained(
+    mut handler: BoxFuture<'static, Outcome>,
+    draining: CancellationToken,
+    cancel: CancellationToken,
+    id: Option<Box<RawValue>>,
+) -> Outcome {
+    tokio::select! {
+        result = handler.as_mut() => return result,
+        () = draining.cancelled() => cancel.cancel(),
+    }
+    match tokio::time::timeout(GOODBYE, AssertUnwindSafe(handler).catch_unwind()).await {
+        Ok(Ok(Ok(result))) => Ok(result),
+        _ => {
+            let id = id.as_deref().map_or(rmcp::model::RequestId::Number(0), request::id);
+            Ok(ServerResult::SubscriptionsListenResult(rmcp::model::SubscriptionsListenResult::complete(id)))
+        }
+    }
+}
+
+/// A handler at work, and its response.
+struct Running {
+    /// `None` once it has ended.
+    handler: Option<BoxFuture<'static, Outcome>>,
+    id: Option<Box<RawValue>>,
+    stream: Arc<Stream>,
+    _line: Line<Silent>,
+    _cancel: DropGuard,
+}
+
+impl Running {
+    /// JSON where the result is all that there is, else events.
+    async fn respond(mut self) -> Response {
+        let first = std::future::poll_fn(|context| {
+            if let Some(handler) = &mut self.handler
+                && let Poll::Ready(result) = handler.as_mut().poll(context)
+            {
+                self.handler = None;
+                return Poll::Ready(Some(result));
+            }
+            match self.stream.poll_begun(context) {
+                Poll::Ready(_) => Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
+            }
+        });
+        let Some(result) = first.await else { return self.events().await };
+        let message = encode::answer(self.id.as_deref(), &result);
+        if self.stream.is_empty() {
+            return body::json(status(&result), message);
+        }
+        // It has spoken and ended before anybody looked.
+        self.stream.finish(&message);
+        match futures::poll!(std::future::poll_fn(|context| self.stream.poll_begun(context))) {
+            Poll::Ready(Begun::Whole(whole)) => body::events(Body::from(whole)),
+            _ => self.events().await,
+        }
+    }
+
+    async fn events(self) -> Response {
+        self.stream.open().await;
+        let Some(reader) = self.stream.read_on(Replaced::Ends) else { return body::empty(StatusCode::OK) };
+        body::events(body::of(RunningEvents { running: self, reader }))
+    }
+}
+
+struct RunningEvents {
+    running: Running,
+    reader: Reader,
+}
+
+impl Source for RunningEvents {
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        let running = &mut self.running;
+        if let Some(handler) = &mut running.handler
+            && let Poll::Ready(result) = handler.as_mut().poll(context)
+        {
+            running.handler = None;
+            running.stream.finish(&encode::answer(running.id.as_deref(), &result));
+        }
+        self.reader.poll_next(context)
+    }
+}
+
+/// The status that goes with a result (2026-07-28, transports).
+fn status(result: &Outcome) -> StatusCode {
+    let Err(error) = result else { return StatusCode::OK };
+    match error.code {
+        ErrorCode::UNSUPPORTED_PROTOCOL_VERSION
+        | ErrorCode::MISSING_REQUIRED_CLIENT_CAPABILITY
+        | ErrorCode::HEADER_MISMATCH => StatusCode::BAD_REQUEST,
+        ErrorCode::METHOD_NOT_FOUND => StatusCode::NOT_FOUND,
+        _ => StatusCode::OK,
+    }
+}
+
+fn incomplete() -> Failure<'static> {
+    let message = "A member of _meta that every request has is missing or malformed.";
+    Failure::new(StatusCode::BAD_REQUEST, code::INVALID_PARAMS, message)
+}
+
+fn unfit() -> Failure<'static> {
+    Failure::new(StatusCode::OK, code::INVALID_PARAMS, "The parameters do not fit the method.")
+}
+
+/// What a peer is told of a client that has not introduced itself: the request's `_meta` says it all.
+pub(super) fn client() -> InitializeRequestParams {
+    let mut client = InitializeRequestParams::default();
+    client.protocol_version = ProtocolVersion::V_2026_07_28;
+    client
+}
