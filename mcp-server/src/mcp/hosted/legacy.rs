@@ -22,7 +22,7 @@ use super::body::{self, Source};
 use super::guarded::Guarded;
 use super::request::{self, Typed};
 use super::session::Session;
-use super::stream::{Begun, Reader, Replaced};
+use super::stream::{Begun, Reader, Replaced, Stream};
 use super::{Hosted, encode};
 use crate::mcp::body::{Farewell, Lasting};
 use crate::mcp::calls::Call;
@@ -221,10 +221,12 @@ async fn call<S: ServerHandler>(hosted: &Hosted<S>, entry: &Held<S>, parts: Part
     let Ok(stream) = session.begin(make, id, progress, call) else {
         return Failure::busy("The session has too many calls under way.", RETRY).of(Some(id)).response();
     };
+    let unseen = Unseen(Some(Arc::clone(&stream)));
     let begun = std::future::poll_fn(|context| stream.poll_begun(context));
     if let Ok(Begun::Whole(events)) = tokio::time::timeout(QUICK, begun).await {
         return body::events(Body::from(events));
     }
+    unseen.seen();
     session.keep(&stream);
     if session.primes() {
         stream.prime(RETRY);
@@ -236,6 +238,24 @@ async fn call<S: ServerHandler>(hosted: &Hosted<S>, entry: &Held<S>, parts: Part
             body::events(body::of(Events { first, reader, _held: entry.streaming() }))
         }
         None => body::empty(StatusCode::OK),
+    }
+}
+
+/// A stream of which its client has seen nothing. A client that goes away now can never ask for it again, so what the
+/// handler says from then on is kept for nobody.
+struct Unseen(Option<Arc<Stream>>);
+
+impl Unseen {
+    fn seen(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Unseen {
+    fn drop(&mut self) {
+        if let Some(stream) = self.0.take() {
+            stream.end();
+        }
     }
 }
 

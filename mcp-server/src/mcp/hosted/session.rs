@@ -301,7 +301,10 @@ impl<S: ServerHandler> Session<S> {
         let mut ongoing = {
             let mut state = self.lock();
             state.last_call = Instant::now();
-            state.calls.remove(number)?
+            let ongoing = state.calls.remove(number)?;
+            // What it has asked and did not wait for.
+            state.asked.retain(|_, stream| !Arc::ptr_eq(stream, &ongoing.stream));
+            ongoing
         };
         if let Some(call) = &mut ongoing.call {
             call.finish(outcome(result));
