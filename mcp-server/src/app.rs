@@ -12,6 +12,7 @@ use mcp_server_config::Config;
 use tower::ServiceBuilder;
 
 use crate::auth::IssuerMetrics;
+use crate::database::Database;
 use crate::drain::Drain;
 use crate::health::{self, HealthCache};
 use crate::http::authenticate::authenticate;
@@ -19,10 +20,11 @@ use crate::http::authorize::authorize;
 use crate::http::begin::begin;
 use crate::http::{cors, headers, host, metadata, refusal};
 use crate::limits::client_limit;
+use crate::logging;
 use crate::management::Readiness;
 use crate::mcp::envelope::{self, Bodies};
 use crate::mcp::{self, Endpoint};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Scraped};
 use crate::settings::{LiveState, LiveStore, Loaded, SetupError};
 use crate::state::{self, State as SharedState};
 
@@ -36,6 +38,8 @@ pub struct App {
     pub endpoint: Arc<Endpoint>,
     /// What outlives requests.
     pub state: Arc<SharedState>,
+    /// The database, where one is configured.
+    pub database: Option<Arc<Database>>,
     /// All metrics.
     pub metrics: Arc<Metrics>,
     /// Where the process is on its way out.
@@ -55,6 +59,9 @@ pub enum StartError {
     /// The state cannot be opened.
     #[error(transparent)]
     State(#[from] state::StateError),
+    /// The database's section of the configuration is wrong.
+    #[error("database.{0}")]
+    Database(String),
     /// The endpoint cannot start.
     #[error(transparent)]
     Endpoint(#[from] mcp::StartError),
@@ -75,6 +82,10 @@ impl App {
         let metrics = Metrics::new(&config.server.name)?;
         let live = LiveState::new(&config, live, None)?;
         let state = SharedState::open(&config).await?;
+        let database = match &config.database {
+            Some(section) => Some(Database::open(section).await.map_err(StartError::Database)?),
+            None => None,
+        };
         let endpoint = Endpoint::start_with(&config, Arc::clone(&state), Arc::clone(&metrics), handler).await?;
         metrics.reload(true);
         let app = Arc::new(Self {
@@ -82,12 +93,16 @@ impl App {
             live: LiveStore::new(live),
             endpoint,
             state,
+            database,
             metrics,
             drain: Drain::default(),
             health: HealthCache::default(),
             readiness: Readiness::default(),
         });
-        app.metrics.registry().register(Box::new(IssuerMetrics::new(&app)?))?;
+        let registry = app.metrics.registry();
+        registry.register(Box::new(IssuerMetrics::new(&app)?))?;
+        registry.register(Box::new(Scraped::new(&app)?))?;
+        registry.register(Box::new(logging::dropped()))?;
         Ok(app)
     }
 }

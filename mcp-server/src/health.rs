@@ -51,7 +51,13 @@ pub async fn health(State(app): State<Arc<App>>) -> Response {
 
 async fn ask(app: &App) -> Health {
     let mut checks = BTreeMap::new();
-    if let Some(redis) = app.state.ping().await {
+    let database = async { Some(app.database.as_ref()?.ping().await) };
+    // Together: each may take its whole time.
+    let (database, redis) = tokio::join!(database, app.state.ping());
+    if let Some(database) = database {
+        checks.insert("database", verdict(database));
+    }
+    if let Some(redis) = redis {
         checks.insert("redis", verdict(redis));
     }
     if let Some(auth_server) = app.live.current().authenticator.health() {

@@ -13,6 +13,7 @@
 pub mod app;
 pub mod auth;
 pub mod backend;
+pub mod database;
 pub mod drain;
 pub mod health;
 pub mod healthcheck;
@@ -27,5 +28,6 @@ pub mod runtime;
 pub mod serve;
 pub mod settings;
 pub mod state;
+pub mod telemetry;
 
 pub use runtime::Runtime;

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use mcp_server::serve::Ending;
 use mcp_server::settings::Loaded;
-use mcp_server::{Runtime, healthcheck};
+use mcp_server::{Runtime, healthcheck, logging};
 use mcp_server_config::Environment;
 
 #[cfg(target_env = "musl")]
@@ -75,7 +75,7 @@ fn main() -> ExitCode {
         }
         Some(Command::Schema) | None => run(runtime, loaded),
     };
-    match outcome {
+    let code = match outcome {
         Ok(Ending::Drained) => ExitCode::SUCCESS,
         Ok(Ending::Cut) => ExitCode::FAILURE,
         Err(problem) => {
@@ -83,7 +83,10 @@ fn main() -> ExitCode {
             eprintln!("mcp-server: {problem:#}");
             ExitCode::FAILURE
         }
-    }
+    };
+    // Lines are written by threads that end with the process.
+    logging::flush();
+    code
 }
 
 fn load(arguments: &Arguments) -> anyhow::Result<(Runtime, Loaded)> {

@@ -56,6 +56,9 @@ async fn waiting_for(app: &App) -> Vec<&'static str> {
     if !app.state.first_success() && !matches!(app.state.ping().await, None | Some(Ok(()))) {
         reasons.push("redis: it has not answered yet");
     }
+    if app.database.as_ref().is_some_and(|database| !database.answered_once()) {
+        reasons.push("database: it has not answered yet");
+    }
     if reasons.is_empty() {
         app.readiness.0.store(true, Ordering::Release);
     }

@@ -130,6 +130,7 @@ impl Runtime {
         }
         // Before anything slow: a signal during the start must end it properly.
         let signals = signals().map_err(Failed::Signals)?;
+        reopen_on_hangup().map_err(Failed::Signals)?;
         let reloads = self.config.is_none();
         let app = App::start_with(loaded, self.handler).await?;
         let server = Server::bind(Arc::clone(&app)).await?;
@@ -157,6 +158,18 @@ fn announce(app: &App, server: &Server) {
         management = %format_args!("http://{management}"),
         "serving",
     );
+}
+
+/// SIGHUP says that log files have been moved away; unheard it would end the process. That they have is also noticed.
+fn reopen_on_hangup() -> std::io::Result<()> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            logging::reopen();
+            info!("SIGHUP: log files are opened anew");
+        }
+    });
+    Ok(())
 }
 
 fn signals() -> std::io::Result<mpsc::Receiver<()>> {

@@ -26,6 +26,9 @@ pub struct Config {
     /// The redis that replicas share.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redis: Option<Redis>,
+    /// The database.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database: Option<Database>,
     /// Sessions of the 2025 protocol revisions.
     #[serde(default)]
     pub sessions: Sessions,
@@ -35,6 +38,12 @@ pub struct Config {
     /// Logs.
     #[serde(default)]
     pub logging: Logging,
+    /// The audit stream: who was allowed to do what.
+    #[serde(default, skip_serializing_if = "Audit::is_off")]
+    pub audit: Audit,
+    /// Traces, sent to an OpenTelemetry collector.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub otel: Option<Otel>,
     /// How the process ends.
     #[serde(default)]
     pub drain: Drain,
@@ -70,9 +79,12 @@ impl Default for Config {
             server: Server::default(),
             backend: Backend::default(),
             redis: None,
+            database: None,
             sessions: Sessions::default(),
             metrics: Metrics::default(),
             logging: Logging::default(),
+            audit: Audit::default(),
+            otel: None,
             drain: Drain::default(),
             keys: None,
             auth: None,
@@ -224,6 +236,61 @@ fn default_socket_timeout() -> u32 {
     5
 }
 
+/// The database: PostgreSQL or SQLite. Exactly one of `url` and `url_file`.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Database {
+    /// URL: postgresql://[user:password@]host[:port]/database, or sqlite:/path/to/file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// File with the URL. It is read again when it changes; connections that are open stay as they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url_file: Option<PathBuf>,
+    /// Connections that are kept open.
+    #[serde(default = "default_pool_size")]
+    pub pool_size: u32,
+    /// Connections beyond `pool_size` under load; each is closed after its use.
+    #[serde(default = "default_max_overflow")]
+    pub max_overflow: u32,
+    /// Log each statement, without the values bound to it.
+    #[serde(default)]
+    pub echo: bool,
+}
+
+impl Default for Database {
+    fn default() -> Self {
+        Self {
+            url: None,
+            url_file: None,
+            pool_size: default_pool_size(),
+            max_overflow: default_max_overflow(),
+            echo: false,
+        }
+    }
+}
+
+impl std::fmt::Debug for Database {
+    /// Without the URL, which may hold a password.
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Database")
+            .field("url", &self.url.as_ref().map(|_| "redacted"))
+            .field("url_file", &self.url_file)
+            .field("pool_size", &self.pool_size)
+            .field("max_overflow", &self.max_overflow)
+            .field("echo", &self.echo)
+            .finish()
+    }
+}
+
+fn default_pool_size() -> u32 {
+    20
+}
+
+fn default_max_overflow() -> u32 {
+    10
+}
+
 /// Sessions of the 2025 protocol revisions.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
@@ -312,6 +379,77 @@ pub enum Handler {
         /// Path of the file.
         filename: PathBuf,
     },
+}
+
+/// The audit stream: one JSON line a request, apart from the logs. Never arguments, results or tokens.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct Audit {
+    /// Where lines go. Default: nowhere.
+    pub handlers: Vec<Handler>,
+}
+
+impl Audit {
+    /// Nothing is written.
+    #[must_use]
+    pub fn is_off(&self) -> bool {
+        self.handlers.is_empty()
+    }
+}
+
+/// Traces, sent to an OpenTelemetry collector by OTLP: one span a request.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Otel {
+    /// URL of the collector, as in http://collector:4318; `/v1/traces` is appended.
+    pub endpoint: Url,
+    /// Only `http/protobuf`.
+    #[serde(default)]
+    pub protocol: OtelProtocol,
+    /// File with headers for the collector, as an API key: one `name=value` a line. It is read again when it changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub headers_file: Option<PathBuf>,
+    /// Which part of the traces that begin here is recorded, from 0 to 1. Who sends a trace context has decided already.
+    #[serde(default = "default_ratio")]
+    pub sample_ratio: f64,
+    /// The `service.name` of the spans. Default: `server.name`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_name: Option<String>,
+    /// Seconds after which an attempt to send has failed.
+    #[serde(default = "default_export_timeout")]
+    pub timeout: u32,
+}
+
+impl Otel {
+    /// One with defaults.
+    #[must_use]
+    pub fn new(endpoint: Url) -> Self {
+        Self {
+            endpoint,
+            protocol: OtelProtocol::default(),
+            headers_file: None,
+            sample_ratio: default_ratio(),
+            service_name: None,
+            timeout: default_export_timeout(),
+        }
+    }
+}
+
+/// The OTLP transport.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OtelProtocol {
+    /// The default of OTLP, and the only one that is spoken.
+    #[default]
+    #[serde(rename = "http/protobuf")]
+    HttpProtobuf,
+}
+
+fn default_ratio() -> f64 {
+    1.0
+}
+
+fn default_export_timeout() -> u32 {
+    10
 }
 
 /// How the process ends on SIGTERM.

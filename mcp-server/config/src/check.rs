@@ -1,10 +1,12 @@
 //! Rules that the types cannot say. A message names the field, its value, and what to write instead.
 
 use crate::{
-    Anonymous, Auth, Backend, Config, Cors, Drain, Handler, Http, Invalid, Keys, Live, Logging, Metrics, PerClient,
-    RateLimits, Redis, Server, SessionStore, Sessions, policy,
+    Anonymous, Audit, Auth, Backend, Config, Cors, Database, Drain, Handler, Http, Invalid, Keys, Live, Metrics, Otel,
+    PerClient, RateLimits, Redis, Server, SessionStore, Sessions, policy,
 };
 
+/// A pool beyond that is a mistake: no database serves so many connections of one process well.
+const MOST_CONNECTIONS: u32 = 10_000;
 /// Paths of the MCP listener that are the runtime's own.
 const RESERVED: [&str; 2] = ["/health", "/.well-known"];
 
@@ -17,9 +19,12 @@ impl Config {
             server,
             backend,
             redis,
+            database,
             sessions,
             metrics,
             logging,
+            audit: Audit { handlers: audit },
+            otel,
             drain,
             keys,
             auth,
@@ -34,8 +39,15 @@ impl Config {
         if let Some(redis) = redis {
             redis.check()?;
         }
+        if let Some(database) = database {
+            database.check()?;
+        }
         sessions.check(redis.is_some())?;
-        logging.check()?;
+        check_handlers("logging", &logging.handlers)?;
+        check_handlers("audit", audit)?;
+        if let Some(otel) = otel {
+            otel.check()?;
+        }
         drain.check()?;
         if let Some(Keys { dir }) = keys
             && dir.as_os_str().is_empty()
@@ -192,18 +204,63 @@ impl Sessions {
     }
 }
 
-impl Logging {
+impl Database {
     fn check(&self) -> Result<(), Invalid> {
-        for (index, handler) in self.handlers.iter().enumerate() {
-            match handler {
-                Handler::File { filename } if filename.as_os_str().is_empty() => {
-                    return invalid(format!("logging.handlers[{index}].filename: it is empty: write a path"));
-                }
-                Handler::File { .. } | Handler::Console {} => {}
-            }
+        let Self { url, url_file, pool_size, max_overflow, echo: _ } = self;
+        match (url, url_file) {
+            (Some(_), Some(_)) => return invalid("database: `url` and `url_file` are both given: remove one"),
+            (None, None) => return invalid("database: neither `url` nor `url_file` is given: write one"),
+            (Some(url), None) => check_database_url("database.url", url)?,
+            (None, Some(_)) => {}
+        }
+        positive("database.pool_size", *pool_size)?;
+        if pool_size.checked_add(*max_overflow).is_none_or(|all| all > MOST_CONNECTIONS) {
+            return invalid(format!(
+                "database.max_overflow: {max_overflow} and pool_size {pool_size} are more than {MOST_CONNECTIONS} \
+                 connections together: write less"
+            ));
         }
         Ok(())
     }
+}
+
+/// The scheme of a database's URL, which is not shown: it may hold a password.
+pub fn check_database_url(field: &str, url: &str) -> Result<(), Invalid> {
+    const SUPPORTED: &str = "supported are postgresql://host:5432/database and sqlite:/path/to/file";
+    match url.split_once(':') {
+        Some(("postgres" | "postgresql", rest)) if rest.starts_with("//") => Ok(()),
+        Some(("sqlite", _)) => Ok(()),
+        Some((scheme, _)) if scheme.len() <= 20 && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'+') => {
+            invalid(format!("{field}: databases of the scheme {scheme} are not supported: {SUPPORTED}"))
+        }
+        Some(_) | None => invalid(format!("{field}: it is no URL of a database: {SUPPORTED}")),
+    }
+}
+
+impl Otel {
+    fn check(&self) -> Result<(), Invalid> {
+        let Self { endpoint, protocol: _, headers_file: _, sample_ratio, service_name, timeout } = self;
+        check_http_url("otel.endpoint", endpoint.as_str())?;
+        if !(0.0..=1.0).contains(sample_ratio) {
+            return invalid(format!("otel.sample_ratio: {sample_ratio} is not between 0 and 1"));
+        }
+        if service_name.as_ref().is_some_and(String::is_empty) {
+            return invalid("otel.service_name: it is empty: write a name, or leave it out to use server.name");
+        }
+        positive("otel.timeout", *timeout)
+    }
+}
+
+fn check_handlers(section: &str, handlers: &[Handler]) -> Result<(), Invalid> {
+    for (index, handler) in handlers.iter().enumerate() {
+        match handler {
+            Handler::File { filename } if filename.as_os_str().is_empty() => {
+                return invalid(format!("{section}.handlers[{index}].filename: it is empty: write a path"));
+            }
+            Handler::File { .. } | Handler::Console {} => {}
+        }
+    }
+    Ok(())
 }
 
 impl Drain {

@@ -1,4 +1,4 @@
-//! The environment variables of the deployment document. They configure a runtime that runs alone and are stronger than
+//! The environment variables of the deployment document, and OpenTelemetry's for the collector. They configure a runtime that runs alone and are stronger than
 //! its file; in a pod they are ignored (`--no-env-overrides`), since there the file is the operator's word.
 
 use std::fmt::Display;
@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::de::DeserializeOwned;
 use serde::de::value::{Error as PlainError, StrDeserializer};
 
-use crate::{Auth, Config, Invalid, Issuer, Live, LogFormat, LogLevel, Redis, Transport};
+use crate::{Auth, Config, Database, Invalid, Issuer, Live, LogFormat, LogLevel, Otel, Redis, Transport};
 
 /// What the environment says. Empty variables say nothing.
 #[derive(Debug, Clone, Default)]
@@ -21,6 +21,9 @@ pub struct Environment {
     auth_issuer: Option<String>,
     resource_server: Option<url::Url>,
     required_scopes: Option<Vec<String>>,
+    database_url: Option<Secret>,
+    pool_size: Option<u32>,
+    max_overflow: Option<u32>,
     redis_url: Option<Secret>,
     redis_connections: Option<u32>,
     log_level: Option<LogLevel>,
@@ -29,6 +32,7 @@ pub struct Environment {
     cors_max_age: Option<u32>,
     metrics_enabled: Option<bool>,
     metrics_port: Option<u16>,
+    otel_endpoint: Option<url::Url>,
     warnings: Vec<String>,
 }
 
@@ -45,12 +49,12 @@ impl Environment {
     /// Reads the variables through `get`. An error names the variable.
     pub fn read(get: impl Fn(&str) -> Option<String>) -> Result<Self, Invalid> {
         let get = |name: &str| get(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
-        let unsupported = ["DATABASE_URL", "DB_POOL_SIZE", "DB_MAX_OVERFLOW"];
-        let mut warnings: Vec<String> = unsupported
-            .iter()
-            .filter(|name| get(name).is_some())
-            .map(|name| format!("{name}: databases are not supported yet; the variable is ignored"))
-            .collect();
+        let mut warnings = Vec::new();
+        for name in ["DB_POOL_SIZE", "DB_MAX_OVERFLOW"] {
+            if get("DATABASE_URL").is_none() && get(name).is_some() {
+                warnings.push(format!("{name}: it has an effect only with a database"));
+            }
+        }
         if get("REDIS_URL").is_none() && get("REDIS_MAX_CONNECTIONS").is_some() {
             warnings.push("REDIS_MAX_CONNECTIONS: it has an effect only with a redis".to_owned());
         }
@@ -65,6 +69,9 @@ impl Environment {
             auth_issuer: get("AUTH_ISSUER_URL"),
             resource_server: parsed(&get, "RESOURCE_SERVER_URL")?,
             required_scopes: get("REQUIRED_SCOPES").map(|text| list(&text)),
+            database_url: get("DATABASE_URL").map(Secret),
+            pool_size: parsed(&get, "DB_POOL_SIZE")?,
+            max_overflow: parsed(&get, "DB_MAX_OVERFLOW")?,
             redis_url: get("REDIS_URL").map(Secret),
             redis_connections: parsed(&get, "REDIS_MAX_CONNECTIONS")?,
             log_level: named(&get, "LOG_LEVEL", "ERROR, WARNING, INFO, DEBUG or TRACE", str::to_ascii_uppercase)?,
@@ -73,6 +80,7 @@ impl Environment {
             cors_max_age: parsed(&get, "CORS_MAX_AGE")?,
             metrics_enabled: boolean(&get, "METRICS_ENABLED")?,
             metrics_port: parsed(&get, "METRICS_PORT")?,
+            otel_endpoint: parsed(&get, "OTEL_EXPORTER_OTLP_ENDPOINT")?,
             warnings,
         })
     }
@@ -93,6 +101,18 @@ impl Environment {
         set(&mut config.logging.format, self.log_format);
         set(&mut config.metrics.enabled, self.metrics_enabled);
         set(&mut config.metrics.port, self.metrics_port);
+        if let Some(Secret(url)) = &self.database_url {
+            let database = config.database.get_or_insert_with(Database::default);
+            database.url = Some(url.clone());
+            database.url_file = None;
+        }
+        if let Some(database) = &mut config.database {
+            set(&mut database.pool_size, self.pool_size);
+            set(&mut database.max_overflow, self.max_overflow);
+        }
+        if let Some(endpoint) = &self.otel_endpoint {
+            config.otel.get_or_insert_with(|| Otel::new(endpoint.clone())).endpoint = endpoint.clone();
+        }
         if let Some(Secret(url)) = &self.redis_url {
             let redis = config.redis.get_or_insert_with(Redis::default);
             redis.url = Some(url.clone());

@@ -1,7 +1,8 @@
 //! What the operator and the runtime say to each other, and what a person writes to run the runtime alone.
 //!
 //! ```text
-//! Config (boot file)  ── server, backend, redis, sessions, metrics, logging, drain, keys: need a restart
+//! Config (boot file)  ── server, backend, redis, database, sessions, metrics, logging, audit, otel, drain, keys:
+//!                         need a restart
 //! Live   (live file)  ── auth, http, rate_limits, cors, tools, logging level: reloaded while running
 //! report::ServerReport ── what GET /server answers: the operator reads it
 //! ```
@@ -19,10 +20,10 @@ pub mod report;
 mod unknown;
 
 pub use boot::{
-    Backend, Builtin, Config, Container, Drain, Handler, Keys, LogFormat, Logging, Metrics, Redis, Server,
-    SessionStore, Sessions, Transport,
+    Audit, Backend, Builtin, Config, Container, Database, Drain, Handler, Keys, LogFormat, Logging, Metrics, Otel,
+    OtelProtocol, Redis, Server, SessionStore, Sessions, Transport,
 };
-pub use check::check_together;
+pub use check::{check_database_url, check_together};
 pub use environment::Environment;
 pub use live::{
     Algorithm, Anonymous, Auth, Cors, Count, Http, Issuer, Live, LogLevel, PerClient, PublicUrl, RateLimits,

@@ -78,9 +78,6 @@ fn is_unknown_key(error: &Error) -> bool {
 pub(crate) fn explain(error: &Error) -> Invalid {
     let error = error.without_snippet();
     let message = match error {
-        Error::SerdeUnknownField { field, .. } if field == "database" => {
-            "databases are not supported yet: remove the section `database`".to_owned()
-        }
         Error::SerdeUnknownField { field, expected, .. } => {
             format!("unknown key `{field}`{}", suggest(field, expected))
         }

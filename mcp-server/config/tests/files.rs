@@ -12,6 +12,8 @@ fn the_documents_example_is_accepted() {
     let config = parse_boot(include_str!("fixtures/document.yaml")).unwrap();
 
     assert_eq!(config.server.name, "my-mcp-server");
+    let database = config.database.as_ref().unwrap();
+    assert_eq!((database.pool_size, database.max_overflow, database.echo), (20, 10, false));
     assert_eq!(config.logging.handlers.len(), 2);
     assert!(matches!(&config.logging.handlers[1], Handler::File { filename } if filename.ends_with("mcp-server.log")));
     let live = config.live();
@@ -37,7 +39,13 @@ fn refused_boot_files_are_explained() {
         ("typo", "server:\n  name: a\n  prot: 80\n"),
         ("typo of a section", "sever: {}\n"),
         ("unknown key", "server:\n  colour: blue\n"),
-        ("database", "server: {}\ndatabase:\n  url: postgresql://user:pass@localhost/mcp\n"),
+        ("database of another kind", "database: {url: 'mysql://user:secret@localhost/mcp'}\n"),
+        ("database dialect", "database: {url: 'postgresql+asyncpg://user:secret@localhost/mcp'}\n"),
+        ("database no URL", "database: {url: 'user:secret@localhost/mcp'}\n"),
+        ("database twice", "database: {url: 'sqlite:/a', url_file: /f}\n"),
+        ("database without url", "database: {pool_size: 1}\n"),
+        ("database pool", "database: {url: 'sqlite:/a', pool_size: 0}\n"),
+        ("database overflow", "database: {url: 'sqlite:/a', max_overflow: 4294967295}\n"),
         ("transport", "server:\n  transport: sse\n"),
         ("level", "logging:\n  level: VERBOSE\n"),
         ("backend", "backend:\n  contianer: {url: 'http://127.0.0.1:1/mcp'}\n"),
@@ -81,6 +89,11 @@ fn refused_boot_files_are_explained() {
         ("period", "rate_limits: {per_client: {per_seconds: 0}}\n"),
         ("origin with slash", "cors: {allowed_origins: ['https://claude.ai/']}\n"),
         ("method", "cors: {allowed_methods: ['GET POST']}\n"),
+        ("audit file", "audit: {handlers: [{type: file, filename: ''}]}\n"),
+        ("collector", "otel: {endpoint: 'grpc://collector:4317'}\n"),
+        ("collector with password", "otel: {endpoint: 'http://user:secret@collector:4318'}\n"),
+        ("collector protocol", "otel: {endpoint: 'http://collector:4317', protocol: grpc}\n"),
+        ("ratio", "otel: {endpoint: 'http://collector:4318', sample_ratio: 2}\n"),
         ("drain", "drain: {timeout_seconds: 100000}\n"),
     ];
 
@@ -153,7 +166,10 @@ fn the_digest_names_the_bytes() {
 fn the_schema_knows_every_section() {
     let schema = mcp_server_config::schema();
     let sections: Vec<_> = schema["properties"].as_object().unwrap().keys().map(String::as_str).collect();
-    for section in ["server", "backend", "redis", "sessions", "metrics", "logging", "drain", "keys", "auth", "cors"] {
+    for section in [
+        "server", "backend", "redis", "database", "sessions", "metrics", "logging", "audit", "otel", "drain", "keys",
+        "auth",
+    ] {
         assert!(sections.contains(&section), "{section}");
     }
     assert_eq!(schema["additionalProperties"], false);

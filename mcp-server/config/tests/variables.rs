@@ -30,8 +30,8 @@ fn every_variable_of_the_document_has_its_effect() {
             ("RESOURCE_SERVER_URL", "https://mcp.example.com"),
             ("REQUIRED_SCOPES", "user,read"),
             ("DATABASE_URL", "postgresql://user:pass@localhost:5432/mcp"),
-            ("DB_POOL_SIZE", "20"),
-            ("DB_MAX_OVERFLOW", "10"),
+            ("DB_POOL_SIZE", "7"),
+            ("DB_MAX_OVERFLOW", "3"),
             ("REDIS_URL", "redis://localhost:6379/0"),
             ("REDIS_MAX_CONNECTIONS", "7"),
             ("LOG_LEVEL", "debug"),
@@ -47,6 +47,9 @@ fn every_variable_of_the_document_has_its_effect() {
     assert_eq!(config.server.name, "my-mcp-server");
     assert_eq!(config.server.host.to_string(), "0.0.0.0");
     assert_eq!(config.server.port, 8080);
+    let database = config.database.unwrap();
+    assert_eq!(database.url.as_deref(), Some("postgresql://user:pass@localhost:5432/mcp"));
+    assert_eq!((database.pool_size, database.max_overflow, database.echo), (7, 3, false));
     let redis = config.redis.unwrap();
     assert_eq!(redis.url.as_deref(), Some("redis://localhost:6379/0"));
     assert_eq!((redis.url_file, redis.max_connections), (None, 7));
@@ -63,8 +66,24 @@ fn every_variable_of_the_document_has_its_effect() {
     assert_eq!(live.cors.max_age, 60);
     assert_eq!(live.log_level, Some(LogLevel::Debug));
 
-    assert_eq!(warnings.len(), 3);
-    assert!(warnings.iter().all(|warning| warning.contains("not supported yet") && !warning.contains("pass")));
+    assert_eq!(warnings, [""; 0]);
+}
+
+#[test]
+fn the_collector_of_opentelemetry_is_found_where_it_is_always_said() {
+    let variables = [("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318")];
+    let (config, _, _) = applied("", &variables).unwrap();
+    assert_eq!(config.otel.unwrap().endpoint.as_str(), "http://collector:4318/");
+    let (config, _, _) = applied("otel: {endpoint: 'http://other', sample_ratio: 0.5}\n", &variables).unwrap();
+    let otel = config.otel.unwrap();
+    assert_eq!((otel.endpoint.as_str(), otel.sample_ratio), ("http://collector:4318/", 0.5));
+}
+
+#[test]
+fn a_variable_without_what_it_is_for_is_warned_about() {
+    let (_, _, warnings) =
+        applied("", &[("DB_POOL_SIZE", "1"), ("DB_MAX_OVERFLOW", "1"), ("REDIS_MAX_CONNECTIONS", "1")]).unwrap();
+    assert_eq!(warnings.len(), 3, "{warnings:?}");
 }
 
 #[test]
@@ -126,6 +145,9 @@ fn what_the_variables_make_is_checked() {
 
 #[test]
 fn no_secret_is_shown_by_debug() {
-    let environment = environment(&[("REDIS_URL", "redis://:hunter2@localhost")]).unwrap();
-    assert!(!format!("{environment:?}").contains("hunter2"));
+    let variables =
+        [("REDIS_URL", "redis://:hunter2@localhost"), ("DATABASE_URL", "postgresql://u:hunter2@localhost/d")];
+    assert!(!format!("{:?}", environment(&variables).unwrap()).contains("hunter2"));
+    let (config, _, _) = applied("", &variables).unwrap();
+    assert!(!format!("{config:?}").contains("hunter2"));
 }

@@ -11,7 +11,7 @@ use http::StatusCode;
 use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION};
 use tracing::{Span, debug};
 
-use super::{Asked, refusal};
+use super::{Account, Asked, refusal};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::metrics::{AuthResult, Metrics};
@@ -42,6 +42,7 @@ pub async fn authenticate(State(app): State<Arc<App>>, request: Request, next: N
         attempt.result = None;
     }
 
+    Account::called_by(&parts.extensions, &caller);
     if let Caller::Principal(principal) = &caller {
         Span::current().record("user_id", &*principal.subject);
     }

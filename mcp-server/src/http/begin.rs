@@ -10,10 +10,12 @@ use axum::middleware::Next;
 use axum::response::Response;
 use http::{HeaderName, HeaderValue};
 use tracing::Instrument as _;
+use tracing::field::Empty;
 
 use super::observed::{Observed, observe};
 use super::{Activity, Client, Peer, RequestId, client};
 use crate::app::App;
+use crate::telemetry;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -27,28 +29,25 @@ pub async fn begin(State(app): State<Arc<App>>, mut request: Request, next: Next
     let live = app.live.current();
     let peer = request.extensions().get::<Peer>().map_or(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)), |peer| peer.0);
     let client = client::resolve(peer, request.headers(), &live.live.http.trusted_proxies);
-    let id = RequestId(uuid::Uuid::new_v4().to_string().into());
+    let id = RequestId::random();
 
     // At level error, so that lines of every level carry the id.
-    let span = tracing::error_span!("request", request_id = %id, user_id = tracing::field::Empty);
-    let method = request.method().clone();
-    let path = shortened(request.uri().path());
-
+    let span = tracing::error_span!("request", request_id = &*id.0, trace_id = Empty, user_id = Empty);
+    let (method, uri) = (request.method().clone(), request.uri().clone());
+    if let Some(trace) = telemetry::sent(request.headers()) {
+        trace.note(&span);
+        request.extensions_mut().insert(trace);
+    }
     let extensions = request.extensions_mut();
     extensions.insert(live);
     extensions.insert::<Client>(client);
     extensions.insert(id.clone());
     let mut response = next.run(request).instrument(span.clone()).await;
 
-    let status = response.status();
-    app.metrics.request_answered(status.as_u16(), started.elapsed());
+    app.metrics.request_answered(response.status().as_u16(), started.elapsed());
     if let Ok(value) = HeaderValue::from_str(&id.0) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
-    observe(response, Observed::new(span, method, path, status, client.address, started, (in_flight, busy)))
-}
-
-/// A path is as long as the client likes.
-fn shortened(path: &str) -> String {
-    path.chars().take(200).collect()
+    let _held = (in_flight, busy);
+    observe(response, Observed { app, span, method, uri, client: client.address, started, _held })
 }

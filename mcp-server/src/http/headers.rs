@@ -30,7 +30,8 @@ pub async fn security(request: Request, next: Next) -> Response {
     response
 }
 
-fn is_event_stream(headers: &HeaderMap) -> bool {
+/// The response is a stream of server-sent events.
+pub(super) fn is_event_stream(headers: &HeaderMap) -> bool {
     let essence = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
     essence.starts_with(b"text/event-stream")
 }

@@ -14,7 +14,7 @@ use http::{HeaderValue, StatusCode};
 use mcp_server_config::{Live, PublicUrl};
 use tracing::debug;
 
-use super::{Asked, Client, refusal};
+use super::{Asked, Client, Denied, refusal};
 use crate::settings::LiveState;
 
 /// The names of this server.
@@ -81,7 +81,7 @@ pub async fn host(mut request: Request, next: Next) -> Response {
     let secure = request.extensions().get::<Client>().is_some_and(|client| client.secure);
     let Some(asked) = asked_host(&request).and_then(|host| live.hosts.find(host, secure)) else {
         debug!("the Host is not one of this server");
-        return refusal(StatusCode::FORBIDDEN, "This host is not served");
+        return Denied("host").on(refusal(StatusCode::FORBIDDEN, "This host is not served"));
     };
     request.extensions_mut().insert(asked);
     next.run(request).await
@@ -96,7 +96,7 @@ pub async fn origin(request: Request, next: Next) -> Response {
     let mut origins = request.headers().get_all(ORIGIN).iter();
     if origins.any(|origin| !live.cors.allows(origin) && !live.hosts.is_own(origin, asked)) {
         debug!("the Origin is not allowed");
-        return refusal(StatusCode::FORBIDDEN, "This origin is not allowed");
+        return Denied("origin").on(refusal(StatusCode::FORBIDDEN, "This origin is not allowed"));
     }
     next.run(request).await
 }

@@ -1,5 +1,6 @@
 //! The layers that know only HTTP: one file each. [`crate::app`] puts them into order.
 
+mod account;
 pub mod authenticate;
 pub mod authorize;
 pub mod begin;
@@ -12,5 +13,6 @@ mod observed;
 mod refusal;
 mod request;
 
+pub use account::{Account, Denied};
 pub use refusal::refusal;
 pub use request::{Activity, Asked, Client, Peer, RequestId};

@@ -2,55 +2,60 @@
 
 use std::net::IpAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
-use http::{Method, StatusCode};
+use http::{Method, StatusCode, Uri};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tracing::{Span, info};
 
 use super::request::Busy;
-use crate::metrics::Held;
+use crate::app::App;
+use crate::mcp::Envelope;
+use crate::metrics::{Held, KnownMethod};
+
+/// Paths are as long as the client likes; this much of one is logged.
+const LOGGED_PATH: usize = 200;
 
 /// What the access line says.
 pub struct Observed {
-    span: Span,
-    method: Method,
-    path: String,
-    status: StatusCode,
-    client: IpAddr,
-    started: Instant,
-    bytes: u64,
+    pub app: Arc<App>,
+    pub span: Span,
+    pub method: Method,
+    pub uri: Uri,
+    pub client: IpAddr,
+    pub started: Instant,
     /// The request counts as under way until the body ends.
-    _held: (Held, Option<Busy>),
-}
-
-impl Observed {
-    /// Without bytes yet.
-    pub fn new(
-        span: Span,
-        method: Method,
-        path: String,
-        status: StatusCode,
-        client: IpAddr,
-        started: Instant,
-        held: (Held, Option<Busy>),
-    ) -> Self {
-        Self { span, method, path, status, client, started, bytes: 0, _held: held }
-    }
+    pub _held: (Held, Option<Busy>),
 }
 
 /// Wraps the response's body.
 pub fn observe(response: Response, observed: Observed) -> Response {
-    response.map(|inner| Body::new(ObservedBody { inner, observed }))
+    let envelope = response.extensions().get::<Arc<Envelope>>();
+    let message = envelope.and_then(|envelope| envelope.method.as_deref()).map(KnownMethod::of);
+    let stream = super::headers::is_event_stream(response.headers()).then(|| observed.app.metrics.stream());
+    let status = response.status();
+    let end = End { observed, status, message, bytes: 0, _stream: stream };
+    response.map(|inner| Body::new(ObservedBody { inner, end }))
 }
 
 struct ObservedBody {
     inner: Body,
+    /// Dropped after the body: what the body has to say at its end is known then.
+    end: End,
+}
+
+/// Speaks when it is dropped: the body ended, or the client went away.
+struct End {
     observed: Observed,
+    status: StatusCode,
+    message: Option<KnownMethod>,
+    bytes: u64,
+    _stream: Option<Held>,
 }
 
 impl HttpBody for ObservedBody {
@@ -65,7 +70,7 @@ impl HttpBody for ObservedBody {
         if let Poll::Ready(Some(Ok(frame))) = &polled
             && let Some(data) = frame.data_ref()
         {
-            self.observed.bytes += data.len() as u64;
+            self.end.bytes += data.len() as u64;
         }
         polled
     }
@@ -79,17 +84,21 @@ impl HttpBody for ObservedBody {
     }
 }
 
-impl Drop for Observed {
+impl Drop for End {
     fn drop(&mut self) {
-        // On drop: the body ended, or the client went away.
-        self.span.in_scope(|| {
+        let Observed { app, span, method, uri, client, started, _held: _ } = &self.observed;
+        let duration = started.elapsed();
+        if let Some(message) = self.message {
+            app.metrics.message_answered(message, duration);
+        }
+        span.in_scope(|| {
             info!(
-                method = %self.method,
-                path = %self.path,
+                method = method.as_str(),
+                path = &uri.path()[..uri.path().floor_char_boundary(LOGGED_PATH)],
                 status = self.status.as_u16(),
-                client = %self.client,
+                %client,
                 bytes = self.bytes,
-                duration_ms = self.started.elapsed().as_millis() as u64,
+                duration_ms = duration.as_millis() as u64,
                 "request",
             );
         });

@@ -14,6 +14,16 @@ use tokio::time::Instant;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestId(pub Arc<str>);
 
+impl RequestId {
+    /// A new one: a UUID of version 4.
+    #[must_use]
+    pub fn random() -> Self {
+        // The thread's generator: asking the system each time costs more than the rest of the layer.
+        let id = uuid::Builder::from_random_bytes(rand::random()).into_uuid();
+        Self((*id.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer())).into())
+    }
+}
+
 impl fmt::Display for RequestId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.0)

@@ -2,39 +2,52 @@
 
 use std::error::Error;
 use std::fmt::{Debug, Write as _};
+use std::io::Write as _;
+use std::ops::Range;
 
 use jiff::Timestamp;
-use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
-use tracing::{Event, Level};
+use tracing::{Event, Level, Metadata};
 
-/// Fields by name, in the order of their names.
-#[derive(Debug, Default, Clone)]
-pub(super) struct Fields(pub Map<String, Value>);
+/// The document's keys that every line has. They keep their meaning whatever a field is called.
+const OWN: [&str; 7] = ["timestamp", "level", "logger", "message", "module", "function", "line"];
+
+/// Names and values, the values as JSON in one buffer: what a line needs is copied from it.
+#[derive(Debug, Default)]
+pub(super) struct Fields {
+    text: Vec<u8>,
+    entries: Vec<(&'static str, Range<usize>)>,
+    /// Where values are formatted before they are escaped.
+    formatted: String,
+}
 
 impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        self.put(field, format!("{value:?}").into());
+        let mut formatted = std::mem::take(&mut self.formatted);
+        formatted.clear();
+        let _ = write!(formatted, "{value:?}");
+        self.put(field.name(), |text| serde_json::to_writer(text, &formatted));
+        self.formatted = formatted;
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.put(field, value.into());
+        self.put(field.name(), |text| serde_json::to_writer(text, value));
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.put(field, value.into());
+        self.put(field.name(), |text| serde_json::to_writer(text, &value));
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.put(field, value.into());
+        self.put(field.name(), |text| serde_json::to_writer(text, &value));
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
-        self.put(field, value.into());
+        self.put(field.name(), |text| serde_json::to_writer(text, &value));
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.put(field, value.into());
+        self.put(field.name(), |text| serde_json::to_writer(text, &value));
     }
 
     /// The whole chain: what was attempted, and each cause.
@@ -49,83 +62,142 @@ impl Visit for Fields {
             }
             cause = error.source();
         }
-        self.0.insert("exception".to_owned(), chain.into());
+        self.put("exception", |text| serde_json::to_writer(text, &chain));
     }
 }
 
 impl Fields {
-    fn put(&mut self, field: &Field, value: Value) {
-        self.0.insert(field.name().to_owned(), value);
-    }
-}
-
-/// A line to be.
-pub(super) struct Record<'a> {
-    event: &'a Event<'a>,
-    function: &'a str,
-    fields: Map<String, Value>,
-    message: String,
-}
-
-impl<'a> Record<'a> {
-    /// `function` is the innermost span; `fields` are those of the spans, which the event's own come over.
-    pub fn new(event: &'a Event<'a>, function: &'a str, fields: Map<String, Value>) -> Self {
-        let mut fields = Fields(fields);
-        event.record(&mut fields);
-        let message = match fields.0.remove("message") {
-            Some(Value::String(message)) => message,
-            Some(other) => other.to_string(),
-            None => String::new(),
-        };
-        Self { event, function, fields: fields.0, message }
-    }
-
-    /// One JSON object and a line feed.
-    pub fn json(self, now: Timestamp, line: &mut String) {
-        let metadata = self.event.metadata();
-        let own: [(&str, Value); 7] = [
-            ("timestamp", timestamp(now).into()),
-            ("level", level(*metadata.level()).into()),
-            ("logger", metadata.target().into()),
-            ("message", self.message.into()),
-            ("module", metadata.module_path().unwrap_or_default().into()),
-            ("function", self.function.into()),
-            ("line", metadata.line().into()),
-        ];
-        // The document's keys keep their meaning whatever a field is called.
-        let others = self.fields.iter().filter(|(name, _)| own.iter().all(|(key, _)| key != name));
-        let pairs =
-            own.iter().map(|(key, value)| (*key, value)).chain(others.map(|(key, value)| (key.as_str(), value)));
-        let mut separator = '{';
-        for (key, value) in pairs {
-            let _ = write!(line, "{separator}{}:{value}", Value::from(key));
-            separator = ',';
+    /// The last value of a name counts.
+    fn put(&mut self, name: &'static str, value: impl FnOnce(&mut Vec<u8>) -> serde_json::Result<()>) {
+        let start = self.text.len();
+        if value(&mut self.text).is_err() {
+            // Strings, numbers and truth values are always JSON.
+            self.text.truncate(start);
+            return;
         }
-        line.push_str("}\n");
+        self.entries.retain(|(known, _)| *known != name);
+        self.entries.push((name, start..self.text.len()));
+    }
+
+    fn get(&self, name: &str) -> Option<&[u8]> {
+        self.iter().find_map(|(known, value)| (known == name).then_some(value))
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (&'static str, &[u8])> {
+        self.entries.iter().map(|(name, range)| (*name, &self.text[range.clone()]))
+    }
+
+    fn clear(&mut self) {
+        self.text.clear();
+        self.entries.clear();
+    }
+}
+
+/// Makes lines; its buffers are used again for the next.
+#[derive(Debug, Default)]
+pub(super) struct Record {
+    event: Fields,
+    /// Names that the line has already.
+    named: Vec<&'static str>,
+}
+
+/// What a line says of where and when.
+pub(super) struct Place<'a> {
+    pub now: Timestamp,
+    pub metadata: &'a Metadata<'a>,
+    /// The innermost span.
+    pub function: &'a str,
+}
+
+impl Record {
+    /// Takes the event's own fields.
+    pub fn read(&mut self, event: &Event<'_>) {
+        self.event.clear();
+        self.named.clear();
+        event.record(&mut self.event);
+    }
+
+    /// One JSON object, still open: [`Record::span`] adds to it, [`Record::end_json`] closes it.
+    pub fn json(&mut self, place: &Place<'_>, line: &mut Vec<u8>) {
+        let Place { now, metadata, function } = place;
+        let _ = write!(line, "{{\"timestamp\":\"{now:.6}\",\"level\":\"{}\",\"logger\":", level(*metadata.level()));
+        string(line, metadata.target());
+        line.extend_from_slice(b",\"message\":");
+        line.extend_from_slice(self.event.get("message").unwrap_or(b"\"\""));
+        line.extend_from_slice(b",\"module\":");
+        string(line, metadata.module_path().unwrap_or_default());
+        line.extend_from_slice(b",\"function\":");
+        string(line, function);
+        let _ = match metadata.line() {
+            Some(number) => write!(line, ",\"line\":{number}"),
+            None => write!(line, ",\"line\":null"),
+        };
+        member_each(&self.event, &mut self.named, line);
+    }
+
+    /// The fields of one span, from the innermost outwards: what is nearer is stronger.
+    pub fn span(&mut self, fields: &Fields, line: &mut Vec<u8>) {
+        member_each(fields, &mut self.named, line);
+    }
+
+    pub fn end_json(line: &mut Vec<u8>) {
+        line.extend_from_slice(b"}\n");
     }
 
     /// Time, level, logger, message, then the fields as `name=value`.
-    pub fn text(self, now: Timestamp, line: &mut String) {
-        let metadata = self.event.metadata();
-        let (time, level) = (timestamp(now), level(*metadata.level()));
-        let _ = write!(line, "{time} {level:<7} {}: {}", metadata.target(), self.message.escape_debug());
-        for (name, value) in self.fields {
-            let _ = match value {
-                Value::String(text) if plain(&text) => write!(line, " {name}={text}"),
-                // JSON escapes what would break the line.
-                value => write!(line, " {name}={value}"),
-            };
-        }
-        line.push('\n');
+    pub fn text(&mut self, place: &Place<'_>, line: &mut Vec<u8>) {
+        let Place { now, metadata, function: _ } = place;
+        let _ = write!(line, "{now:.6} {:<7} {}: ", level(*metadata.level()), metadata.target());
+        // JSON escapes what would break the line.
+        line.extend_from_slice(self.event.get("message").map_or(b"", |message| inner(message).unwrap_or(message)));
+        self.named.push("message");
+        word_each(&self.event, &mut self.named, line);
+    }
+
+    /// As [`Record::span`], for people.
+    pub fn text_span(&mut self, fields: &Fields, line: &mut Vec<u8>) {
+        word_each(fields, &mut self.named, line);
     }
 }
 
-fn plain(text: &str) -> bool {
-    !text.is_empty() && text.chars().all(|c| !c.is_control() && !c.is_whitespace() && c != '"' && c != '=')
+fn member_each(fields: &Fields, named: &mut Vec<&'static str>, line: &mut Vec<u8>) {
+    for (name, value) in fields.iter() {
+        if OWN.contains(&name) || named.contains(&name) {
+            continue;
+        }
+        named.push(name);
+        line.push(b',');
+        string(line, name);
+        line.push(b':');
+        line.extend_from_slice(value);
+    }
 }
 
-fn timestamp(now: Timestamp) -> String {
-    format!("{now:.6}")
+fn word_each(fields: &Fields, named: &mut Vec<&'static str>, line: &mut Vec<u8>) {
+    for (name, value) in fields.iter() {
+        if named.contains(&name) {
+            continue;
+        }
+        named.push(name);
+        let value = inner(value).filter(|text| plain(text)).unwrap_or(value);
+        let _ = write!(line, " {name}=");
+        line.extend_from_slice(value);
+    }
+}
+
+fn string(line: &mut Vec<u8>, text: &str) {
+    // Writing to memory does not fail.
+    let _ = serde_json::to_writer(line, text);
+}
+
+/// What is between the quotes of a JSON string.
+fn inner(json: &[u8]) -> Option<&[u8]> {
+    json.strip_prefix(b"\"")?.strip_suffix(b"\"")
+}
+
+/// Without its quotes it is still one word.
+fn plain(text: &[u8]) -> bool {
+    !text.is_empty() && text.iter().all(|byte| byte.is_ascii_graphic() && !b"\"\\=".contains(byte))
 }
 
 /// The document's names of the levels.
@@ -140,80 +212,5 @@ fn level(level: Level) -> &'static str {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use std::sync::{Arc, Mutex};
-
-    use serde_json::json;
-    use tracing::{error, error_span, info, warn};
-    use tracing_subscriber::layer::{Context, SubscriberExt as _};
-    use tracing_subscriber::{Layer, Registry};
-
-    use super::*;
-
-    /// Collects lines; without spans.
-    struct Lines(Arc<Mutex<Vec<String>>>, bool);
-
-    impl<S: tracing::Subscriber> Layer<S> for Lines {
-        fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-            let fields = Map::from_iter([("request_id".to_owned(), json!("r-1")), ("level".to_owned(), json!("mine"))]);
-            let record = Record::new(event, "request", fields);
-            let mut line = String::new();
-            let now = "2026-11-22T22:00:00.5Z".parse().unwrap();
-            if self.1 {
-                record.json(now, &mut line);
-            } else {
-                record.text(now, &mut line);
-            }
-            self.0.lock().unwrap().push(line);
-        }
-    }
-
-    fn lines(json: bool, act: impl FnOnce()) -> Vec<String> {
-        let lines = Arc::default();
-        let subscriber = Registry::default().with(Lines(Arc::clone(&lines), json));
-        tracing::subscriber::with_default(subscriber, act);
-        lines.lock().unwrap().clone()
-    }
-
-    #[derive(Debug, thiserror::Error)]
-    #[error("cannot fetch the keys")]
-    struct Outer(#[source] std::io::Error);
-
-    #[test]
-    fn a_json_line_has_the_documents_keys_first_and_each_once() {
-        let line = lines(true, || warn!(tool_name = "add", duration_ms = 150u64, "Tool \"invoked\"\n")).pop().unwrap();
-        let expected = "{\"timestamp\":\"2026-11-22T22:00:00.500000Z\",\"level\":\"WARNING\",\"logger\":";
-        assert!(line.starts_with(expected), "{line}");
-        assert_eq!(line.matches('\n').count(), 1);
-        let object: Value = serde_json::from_str(&line).unwrap();
-        assert_eq!(object["message"], "Tool \"invoked\"\n");
-        assert_eq!(object["level"], "WARNING");
-        assert_eq!((&object["tool_name"], &object["duration_ms"]), (&json!("add"), &json!(150)));
-        assert_eq!((&object["request_id"], &object["function"]), (&json!("r-1"), &json!("request")));
-        assert!(object["line"].is_u64());
-    }
-
-    #[test]
-    fn an_error_becomes_its_chain() {
-        let problem = Outer(std::io::Error::other("connection refused"));
-        let line = lines(true, || error!(error = &problem as &dyn Error, "no keys")).pop().unwrap();
-        let object: Value = serde_json::from_str(&line).unwrap();
-        assert_eq!(object["exception"], "cannot fetch the keys: connection refused");
-    }
-
-    #[test]
-    fn a_text_line_stays_one_line() {
-        let line = lines(false, || {
-            let _span = error_span!("ignored").entered();
-            info!(path = "/a b\n2026 ERROR forged", count = 3, "first\nsecond");
-        });
-        let line = &line[0];
-        assert_eq!(line.matches('\n').count(), 1, "{line}");
-        assert!(line.starts_with("2026-11-22T22:00:00.500000Z INFO    "), "{line}");
-        assert!(
-            line.contains(r#"first\nsecond count=3"#) && line.contains(r#"path="/a b\n2026 ERROR forged""#),
-            "{line}"
-        );
-    }
-}
+#[path = "record_tests.rs"]
+mod tests;

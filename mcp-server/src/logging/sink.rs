@@ -1,68 +1,29 @@
-//! Where lines go.
+//! The subscriber's layer that makes lines and hands them to their writers.
 
-use std::fs::{File, OpenOptions};
-use std::io::Write as _;
-use std::path::PathBuf;
+use std::cell::RefCell;
 
 use jiff::Timestamp;
-use mcp_server_config::{Handler, LogFormat, Logging};
-use serde_json::Map;
+use mcp_server_config::LogFormat;
 use tracing::span::{Attributes, Id};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
-use super::record::{Fields, Record};
+use super::record::{Fields, Place, Record};
+use super::writer::Writer;
 
-/// A log file cannot be opened.
-#[derive(Debug, thiserror::Error)]
-#[error("logging: cannot open {path}: {source}")]
-pub struct OpenError {
-    path: PathBuf,
-    source: std::io::Error,
+/// Makes lines.
+pub(super) struct Lines {
+    pub format: LogFormat,
+    pub writers: &'static [Writer],
 }
 
-/// The subscriber's layer that writes lines.
-pub struct Lines {
-    format: LogFormat,
-    sinks: Vec<Sink>,
-}
+/// The buffers of a line in the making.
+type Buffers = (Record, Vec<u8>);
 
-enum Sink {
-    Console,
-    File(File),
-}
-
-impl Lines {
-    /// Opens the files.
-    pub fn open(logging: &Logging) -> Result<Self, OpenError> {
-        let sinks = logging.handlers.iter().map(Sink::open).collect::<Result<_, _>>()?;
-        Ok(Self { format: logging.format, sinks })
-    }
-}
-
-impl Sink {
-    fn open(handler: &Handler) -> Result<Self, OpenError> {
-        match handler {
-            Handler::Console {} => Ok(Self::Console),
-            Handler::File { filename } => OpenOptions::new()
-                .create(true)
-                // Appending: whoever rotates the file by truncation leaves no hole.
-                .append(true)
-                .open(filename)
-                .map(Self::File)
-                .map_err(|source| OpenError { path: filename.clone(), source }),
-        }
-    }
-
-    /// One write a line, so that lines of several threads do not mix. There is nobody to tell of a failure.
-    fn write(&self, line: &str) {
-        let _ = match self {
-            Self::Console => std::io::stdout().lock().write_all(line.as_bytes()),
-            Self::File(file) => (&*file).write_all(line.as_bytes()),
-        };
-    }
+thread_local! {
+    static BUFFERS: RefCell<Buffers> = RefCell::default();
 }
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
@@ -83,22 +44,42 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
-        let mut fields = Map::new();
-        let mut function = "";
-        for span in context.event_scope(event).into_iter().flat_map(|scope| scope.from_root()) {
-            function = span.name();
-            if let Some(Fields(more)) = span.extensions().get::<Fields>() {
-                fields.extend(more.iter().map(|(name, value)| (name.clone(), value.clone())));
+        BUFFERS.with(|buffers| match buffers.try_borrow_mut() {
+            Ok(mut buffers) => self.line(event, &context, &mut buffers),
+            // A value whose formatting logs is within its own line.
+            Err(_) => self.line(event, &context, &mut Buffers::default()),
+        });
+    }
+}
+
+impl Lines {
+    fn line<S>(&self, event: &Event<'_>, context: &Context<'_, S>, (record, line): &mut Buffers)
+    where
+        S: Subscriber + for<'a> LookupSpan<'a>,
+    {
+        line.clear();
+        record.read(event);
+        let innermost = context.event_span(event);
+        let function = innermost.as_ref().map_or("", |span| span.name());
+        let place = Place { now: Timestamp::now(), metadata: event.metadata(), function };
+        match self.format {
+            LogFormat::Json => record.json(&place, line),
+            LogFormat::Text => record.text(&place, line),
+        }
+        for span in innermost.into_iter().flat_map(|span| span.scope()) {
+            if let Some(fields) = span.extensions().get::<Fields>() {
+                match self.format {
+                    LogFormat::Json => record.span(fields, line),
+                    LogFormat::Text => record.text_span(fields, line),
+                }
             }
         }
-        let record = Record::new(event, function, fields);
-        let mut line = String::with_capacity(512);
         match self.format {
-            LogFormat::Json => record.json(Timestamp::now(), &mut line),
-            LogFormat::Text => record.text(Timestamp::now(), &mut line),
+            LogFormat::Json => Record::end_json(line),
+            LogFormat::Text => line.push(b'\n'),
         }
-        for sink in &self.sinks {
-            sink.write(&line);
+        for writer in self.writers {
+            writer.write(line);
         }
     }
 }

@@ -6,10 +6,11 @@ use std::time::Instant;
 use http::Extensions;
 
 use crate::auth::Caller;
-use crate::http::RequestId;
-use crate::metrics::Metrics;
+use crate::http::{Account, RequestId};
+use crate::metrics::{Held, Metrics};
+use crate::telemetry::Trace;
 
-/// Longer tool names are cut in the log: a client may send anything.
+/// In bytes. Longer tool names are cut in the log: a client may send anything.
 const LOGGED_NAME: usize = 128;
 
 /// A tool call under way. One that is dropped without an outcome (the client went away, the process ends) has failed.
@@ -18,8 +19,11 @@ pub(crate) struct Call {
     tool: String,
     request: Option<RequestId>,
     user: Option<Arc<str>>,
+    trace: Option<Trace>,
+    account: Option<Arc<Account>>,
     started: Instant,
-    over: bool,
+    /// Until the outcome is known.
+    under_way: Option<Held>,
 }
 
 impl Call {
@@ -34,24 +38,31 @@ impl Call {
             tool: tool.to_owned(),
             request: extensions.get::<RequestId>().cloned(),
             user,
+            trace: extensions.get().copied(),
+            account: Account::of(extensions),
             started: Instant::now(),
-            over: false,
+            under_way: Some(metrics.tool_call_begins()),
         }
     }
 
     /// The call's outcome is known. Only the first outcome counts.
     pub(crate) fn finish(&mut self, ok: bool) {
-        if std::mem::replace(&mut self.over, true) {
+        if self.under_way.take().is_none() {
             return;
         }
         let duration = self.started.elapsed();
         self.metrics.tool_call(&self.tool, ok, duration);
         let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        let tool_name: String = self.tool.chars().take(LOGGED_NAME).collect();
+        if let Some(account) = &self.account {
+            account.finish(ok);
+        }
+        let tool_name = &self.tool[..self.tool.floor_char_boundary(LOGGED_NAME)];
         let request_id = self.request.as_ref().map(|id| &*id.0);
         let user_id = self.user.as_deref();
         let result = if ok { "success" } else { "error" };
-        tracing::info!(tool_name, duration_ms, result, request_id, user_id, "tool call");
+        let trace_id = self.trace.map(|trace| trace.context.trace_id());
+        let trace_id = trace_id.as_deref();
+        tracing::info!(tool_name, duration_ms, result, request_id, user_id, trace_id, "tool call");
     }
 }
 

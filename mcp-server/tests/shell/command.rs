@@ -45,13 +45,10 @@ async fn check_validates_and_serves_nothing() {
     let output = run(&["--check", "--no-env-overrides"], &variables, None).await;
     assert_eq!(output.status.code(), Some(0));
 
-    let output = run(&["--check"], &[("DATABASE_URL", "postgresql://user:pass@db/mcp")], None).await;
-    assert_eq!(output.status.code(), Some(0));
-    let warning = text(&output.stderr);
-    assert!(
-        warning.contains("DATABASE_URL: databases are not supported yet") && !warning.contains("pass"),
-        "{warning}"
-    );
+    let output = run(&["--check"], &[("DATABASE_URL", "mysql://user:pass@db/mcp")], None).await;
+    assert_eq!(output.status.code(), Some(2));
+    let message = text(&output.stderr);
+    assert!(message.contains("scheme mysql are not supported") && !message.contains("pass@db"), "{message}");
 }
 
 #[tokio::test]

@@ -45,6 +45,117 @@ async fn health_checks_are_not_logged_and_files_get_the_same_lines() {
     assert!(written.lines().any(|line| line.contains("\"/nothing\"")), "{written}");
 }
 
+/// The document's formatter, and nothing else: who parses lines relies on names and types.
+#[tokio::test]
+async fn a_line_has_the_documents_keys_with_their_types_and_no_others() {
+    let mut runtime = Runtime::start(PORTS).await;
+    call(runtime.mcp, "echo", json!({"text": "a"})).await;
+    let document = ["timestamp", "level", "logger", "message", "module", "function", "line"];
+    for (message, own) in [
+        ("tool call", &["tool_name", "duration_ms", "result", "request_id"][..]),
+        ("request", &["method", "path", "status", "client", "bytes", "duration_ms", "request_id"]),
+    ] {
+        let line = runtime.line(message).await;
+        let mut expected: Vec<_> = document.iter().chain(own).copied().collect();
+        let mut keys: Vec<_> = line.as_object().unwrap().keys().map(String::as_str).collect();
+        expected.sort_unstable();
+        keys.sort_unstable();
+        assert_eq!(keys, expected);
+        for key in document.into_iter().filter(|key| *key != "line") {
+            assert!(line[key].is_string(), "{key}: {line}");
+        }
+        assert!(line["line"].is_u64() && line["duration_ms"].is_u64() && line["request_id"].is_string(), "{line}");
+        assert_eq!(line["logger"].as_str().unwrap().split("::").next(), Some("mcp_server"));
+    }
+}
+
+#[tokio::test]
+async fn a_trace_is_named_in_the_lines_of_its_request() {
+    const HEADER: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    const META: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let mut runtime = Runtime::start(PORTS).await;
+    let builder = request("POST", runtime.mcp, "/mcp").header("traceparent", HEADER);
+    send(call_request(builder, "echo", &json!({"text": "a"}))).await;
+    for message in ["request", "tool call"] {
+        let line = runtime.line(message).await;
+        assert_eq!(line["trace_id"], "0af7651916cd43dd8448eb211c80319c", "{message}");
+    }
+
+    let builder = request("POST", runtime.mcp, "/mcp").header("traceparent", HEADER);
+    let (parts, body) = call_request(builder, "add", &json!({"a": 1, "b": 2})).into_parts();
+    let mut message: serde_json::Value = serde_json::from_slice(&body_bytes(body).await).unwrap();
+    message["params"]["_meta"]["traceparent"] = META.into();
+    send(http::Request::from_parts(parts, message.to_string().into())).await;
+    let call = runtime.line_where(|line| line["tool_name"] == "add").await;
+    assert_eq!(call["trace_id"], "4bf92f3577b34da6a3ce929d0e0e4736", "the client's own context is nearer");
+    let id = &call["request_id"];
+    let access = runtime.line_where(|line| line["message"] == "request" && line["request_id"] == *id).await;
+    assert_eq!(access["trace_id"], call["trace_id"]);
+
+    let builder = request("POST", runtime.mcp, "/mcp").header("traceparent", "00-junk");
+    let answer = send(call_request(builder, "echo", &json!({"text": "a"}))).await;
+    assert_eq!(answer.status, 200, "a malformed context never fails a request");
+}
+
+#[tokio::test]
+async fn a_log_file_that_was_moved_away_is_opened_anew() {
+    let directory = tempfile::tempdir().unwrap();
+    let (file, moved) = (directory.path().join("mcp.log"), directory.path().join("mcp.log.1"));
+    let handlers =
+        format!("logging: {{handlers: [{{type: console}}, {{type: file, filename: {}}}]}}\n", file.display());
+    let runtime = Runtime::start(&format!("{PORTS}{handlers}")).await;
+    let until = async |file: &std::path::Path, text: &str| {
+        while !std::fs::read_to_string(file).unwrap_or_default().contains(text) {
+            get(runtime.mcp, text).await;
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    until(&file, "/before").await;
+
+    std::fs::rename(&file, &moved).unwrap();
+    runtime.signal(rustix::process::Signal::HUP);
+    until(&file, "/after-hangup").await;
+
+    std::fs::remove_file(&file).unwrap();
+    until(&file, "/after-removal").await;
+    let old = std::fs::read_to_string(moved).unwrap();
+    assert!(old.contains("/before") && !old.contains("/after-removal"), "{old}");
+}
+
+/// `/dev/full` answers each write as a full disk does.
+#[tokio::test]
+async fn a_full_disk_stops_no_request_and_is_told() {
+    let handlers = "logging: {handlers: [{type: console}, {type: file, filename: /dev/full}]}\n";
+    let mut runtime = Runtime::start(&format!("{PORTS}{handlers}")).await;
+    let line = runtime.line("lines cannot be written").await;
+    assert_eq!((line["level"].as_str(), line["target"].as_str()), (Some("ERROR"), Some("/dev/full")));
+    assert!(line["exception"].as_str().unwrap().contains("No space left"), "{line}");
+    assert_eq!(call(runtime.mcp, "echo", json!({"text": "a"})).await.status, 200);
+    let lost = |answer: &crate::client::Answer| {
+        let line =
+            answer.body.lines().find_map(|line| line.strip_prefix("mcp_log_lines_dropped_total ").map(str::to_owned));
+        line.is_some_and(|count| count != "0")
+    };
+    runtime.until(runtime.management, "/metrics", lost).await;
+}
+
+#[tokio::test]
+async fn no_line_is_lost_at_the_end() {
+    let mut runtime = Runtime::start(PORTS).await;
+    for _ in 0..50 {
+        get(runtime.mcp, "/last-words").await;
+    }
+    runtime.signal(rustix::process::Signal::TERM);
+    assert!(runtime.ended().await.success());
+    runtime.line("stopped").await;
+    let count = runtime.lines().iter().filter(|line| line["path"] == "/last-words").count();
+    assert_eq!(count, 50);
+}
+
+async fn body_bytes(body: http_body_util::Full<bytes::Bytes>) -> bytes::Bytes {
+    http_body_util::BodyExt::collect(body).await.unwrap().to_bytes()
+}
+
 #[tokio::test]
 async fn text_is_for_people() {
     let directory = tempfile::tempdir().unwrap();

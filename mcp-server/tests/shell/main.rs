@@ -3,11 +3,13 @@
 
 mod client;
 mod command;
+mod database;
 mod dependencies;
 mod layers;
 mod lifecycle;
 mod limits;
 mod logs;
+mod postgres;
 mod process;
 mod redis;
 mod reload;

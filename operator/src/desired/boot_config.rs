@@ -10,8 +10,8 @@ use std::path::PathBuf;
 use k8s_openapi::api::core::v1::ConfigMap;
 use mcp_crds::{LogFormat, McpServerSpec, Probe};
 use mcp_server_config::{
-    Builtin, Config, Container, Drain, FORMAT_VERSION, Keys, Logging, Metrics, Redis, Server, SessionStore, Sessions,
-    Transport,
+    Audit, Builtin, Config, Container, Drain, FORMAT_VERSION, Keys, Logging, Metrics, Redis, Server, SessionStore,
+    Sessions, Transport,
 };
 use url::Url;
 
@@ -59,6 +59,7 @@ fn config(id: &Identity, spec: &McpServerSpec) -> Result<Config, Invalid> {
         },
         backend: backend(spec)?,
         redis: spec.redis.as_ref().map(|redis| self::redis(id, redis)).transpose()?,
+        database: None,
         sessions: sessions(spec)?,
         metrics: Metrics {
             enabled: spec.observability.metrics.enabled,
@@ -66,6 +67,8 @@ fn config(id: &Identity, spec: &McpServerSpec) -> Result<Config, Invalid> {
             path: spec.observability.metrics.path.clone(),
         },
         logging: logging(spec),
+        audit: Audit::default(),
+        otel: None,
         drain: Drain {
             grace_seconds: number("spec.runtime.probes.readiness", drain_grace_seconds(spec))?,
             timeout_seconds: number("spec.disruption.drainSeconds", spec.disruption.drain_seconds)?,

@@ -23,6 +23,7 @@ use serde_json::value::RawValue;
 
 use self::bodies::Unread;
 use super::error::{Failure, code};
+use crate::telemetry;
 pub use bodies::Bodies;
 pub(crate) use headers::accepts_events;
 pub use message::Kind;
@@ -113,6 +114,7 @@ async fn open(request: Request, bodies: &Bodies) -> Result<Opened, Box<Response>
         return Ok(Opened::Batch(parts, messages));
     }
     let envelope = message::parse(bytes.clone()).map_err(refuse)?;
+    telemetry::join(&mut parts, envelope.traceparent.as_deref());
     parts.extensions.insert(Arc::new(envelope));
     Ok(Opened::One(Request::from_parts(parts, Body::from(bytes))))
 }
