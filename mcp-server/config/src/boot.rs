@@ -472,6 +472,8 @@ impl Default for Drain {
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub struct Keys {
-    /// Directory with one file a key: `session`, `request-state` and `peer`, each 32 bytes or more.
+    /// Directory with one file a key: `session`, `request-state` and `peer`, each 32 bytes or more. A key is changed without
+    /// ending sessions by keeping the one before as `session.previous`, or announcing the coming one as `session.next`: both
+    /// are recognized. These are read again when they change.
     pub dir: PathBuf,
 }
