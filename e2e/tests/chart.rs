@@ -232,12 +232,55 @@ fn the_notes_warn_of_what_loses_data_or_does_nothing() {
     assert!(notes(&["watchNamespaces={a}"]).contains("expose.ingress.profile"));
 }
 
+#[test]
+fn the_alerts_are_those_that_promtool_has_tested() {
+    let rules = chart().join("rules");
+    for arguments in [["check", "rules", "alerts.yaml"], ["test", "rules", "alerts_test.yaml"]] {
+        let output = Command::new("promtool").current_dir(&rules).args(arguments).output();
+        let output = output.expect("promtool: install the package prometheus");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&[output.stdout, output.stderr].concat()));
+    }
+    assert!(of_kind(&objects(&[]), "PrometheusRule").is_empty());
+    let rendered =
+        objects(&["metrics.prometheusRule.enabled=true", "metrics.prometheusRule.labels.release=prometheus"]);
+    let rule = the_one(&rendered, "PrometheusRule");
+    assert_eq!(rule["metadata"]["labels"]["release"], "prometheus");
+    let alerts: Value = serde_saphyr::from_str(&std::fs::read_to_string(rules.join("alerts.yaml")).unwrap()).unwrap();
+    assert_eq!(rule["spec"], alerts);
+}
+
+#[test]
+fn the_admission_policy_has_a_rule_for_each_restriction_and_no_other() {
+    let policy = "ValidatingAdmissionPolicy";
+    assert!(of_kind(&objects(&[]), policy).is_empty());
+    let rules = |values: &[&str]| {
+        let values: Vec<_> = values.iter().copied().chain(["admissionPolicy.enabled=true"]).collect();
+        let objects = objects(&values);
+        assert_eq!(
+            the_one(&objects, "ValidatingAdmissionPolicyBinding")["spec"]["policyName"],
+            "mcp-operator-operators"
+        );
+        the_one(&objects, policy)["spec"]["validations"].as_array().unwrap().len()
+    };
+    assert_eq!(rules(&[]), 1);
+    assert_eq!(rules(&["admissionPolicy.imagePrefixes={a.example/}", "admissionPolicy.hostDomains={a.example}"]), 3);
+    let quoted = template(&["admissionPolicy.enabled=true", "admissionPolicy.hostDomains={a'b}"]);
+    assert!(!quoted.status.success(), "it would end the string in the expression");
+}
+
 /// Everything that can be switched on, applied to a real API server; and the operator's pod in a namespace that enforces
 /// Pod Security `restricted`.
 #[test]
 fn a_real_api_server_takes_all_of_it_and_the_pod_is_restricted() {
     let cluster = ApiLevel::start_with(Controllers::None).unwrap();
-    let everything = objects(&["replicaCount=2", "networkPolicy.enabled=true", "global.commonLabels.team=a"]);
+    let everything = objects(&[
+        "replicaCount=2",
+        "networkPolicy.enabled=true",
+        "global.commonLabels.team=a",
+        "admissionPolicy.enabled=true",
+        "admissionPolicy.imagePrefixes={registry.example/}",
+        "admissionPolicy.hostDomains={mcp.example}",
+    ]);
     let apply = |object: &Value| {
         let file = tempfile::NamedTempFile::with_suffix(".json").unwrap();
         std::fs::write(&file, object.to_string()).unwrap();
@@ -253,6 +296,7 @@ fn a_real_api_server_takes_all_of_it_and_the_pod_is_restricted() {
         apply(object).unwrap();
         assert_eq!(object["metadata"]["labels"]["team"], "a", "{}", object["kind"]);
     }
+    refuses_what_the_policy_forbids(&cluster);
     let template = &the_one(&everything, "Deployment")["spec"]["template"];
     let mut pod =
         json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "operator", "namespace": "operators"}});
@@ -263,4 +307,41 @@ fn a_real_api_server_takes_all_of_it_and_the_pod_is_restricted() {
     pod["metadata"]["name"] = json!("relaxed");
     pod["spec"]["containers"][0]["securityContext"]["allowPrivilegeEscalation"] = json!(true);
     assert!(apply(&pod).unwrap_err().to_string().contains("violates PodSecurity"), "the namespace enforces nothing");
+}
+
+/// The policy takes a moment until it is in force.
+fn refuses_what_the_policy_forbids(cluster: &ApiLevel) {
+    let create = |spec: Value, user: &[&str]| {
+        let server = json!({
+            "apiVersion": "mcp-operator.dev/v1alpha1", "kind": "McpServer", "metadata": {"name": "a"}, "spec": spec,
+        });
+        let file = tempfile::NamedTempFile::with_suffix(".json").unwrap();
+        std::fs::write(&file, server.to_string()).unwrap();
+        let path = file.path().to_str().unwrap().to_owned();
+        let arguments = ["create", "--dry-run=server", "-n", "default", "-f", &path];
+        cluster.kubectl(&arguments.iter().copied().chain(user.iter().copied()).collect::<Vec<_>>())
+    };
+    let image = |image: &str| json!({"backend": {"container": {"image": image}}});
+    let exposed =
+        |host: &str| json!({"backend": {"builtin": {}}, "expose": {"hosts": [host]}, "auth": {"anonymous": "Allow"}});
+    let account = json!({"backend": {"builtin": {}}, "pod": {"serviceAccountName": "powerful"}});
+    let mut refused = create(image("elsewhere.example/a"), &[]);
+    for _ in 0..60 {
+        if refused.is_err() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_secs(1));
+        refused = create(image("elsewhere.example/a"), &[]);
+    }
+    assert!(refused.unwrap_err().to_string().contains("images must begin with one of"));
+    create(image("registry.example/a"), &[]).unwrap();
+    let host = create(exposed("a.elsewhere.example"), &[]).unwrap_err().to_string();
+    assert!(host.contains("expose.hosts must be in one of the domains"), "{host}");
+    create(exposed("a.mcp.example"), &[]).unwrap();
+    create(account.clone(), &[]).expect("an administrator may use any account");
+    let grant = ["create", "clusterrole", "servers", "--verb=create,get", "--resource=mcpservers.mcp-operator.dev"];
+    cluster.kubectl(&grant).unwrap();
+    cluster.kubectl(&["create", "clusterrolebinding", "servers", "--clusterrole=servers", "--user=jane"]).unwrap();
+    let forbidden = create(account, &["--as=jane"]).unwrap_err().to_string();
+    assert!(forbidden.contains("you need the verb use on ServiceAccount powerful"), "{forbidden}");
 }

@@ -30,6 +30,9 @@ namespace: {{ . }}
 {{- end }}
 labels:
   {{- include "mcp-operator.labels" .root | nindent 2 }}
+  {{- with .labels }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
 {{- with merge (dict) (.annotations | default dict) .root.Values.global.commonAnnotations }}
 annotations:
   {{- toYaml . | nindent 2 }}
