@@ -1,10 +1,12 @@
 //! Who may call the server.
 
+use std::collections::BTreeMap;
+
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::CaBundle;
+use crate::{CaBundle, MethodScopes, ToolScopes};
 
 /// Who may call the server. The runtime is an OAuth 2.1 resource server (MCP authorization, RFC 9728).
 #[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq, Eq)]
@@ -16,6 +18,10 @@ use crate::CaBundle;
 #[x_kube(validation = (
     "!(self.anonymous == 'Allow' && has(self.issuers))",
     "anonymous: Allow would ignore the issuers: remove one of the two"
+))]
+#[x_kube(validation = (
+    "has(self.issuers) || !(has(self.toolScopes) || has(self.methodScopes))",
+    "toolScopes and methodScopes need issuers: without a token nobody has a scope"
 ))]
 pub struct Auth {
     /// Deny asks every caller for a token; Allow serves everybody.
@@ -37,6 +43,26 @@ pub struct Auth {
         )
     )]
     pub required_scopes: Vec<String>,
+    /// Scopes that calls of some tools need beside `requiredScopes`. A tool that a caller may not call is not listed for it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    #[x_kube(merge_strategy = kube::core::ListMerge::Atomic)]
+    pub tool_scopes: Vec<ToolScopes>,
+    /// Scopes that some methods need beside `requiredScopes`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    #[x_kube(merge_strategy = kube::core::ListMerge::Atomic)]
+    pub method_scopes: Vec<MethodScopes>,
+    /// Which scopes a scope includes, as in `admin: [read, write]`. What is included may include further ones.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(
+        extend("maxProperties" = 64),
+        extend("additionalProperties" = {
+            "type": "array", "maxItems": 64, "x-kubernetes-list-type": "set",
+            "items": {"type": "string", "minLength": 1, "maxLength": 128, "pattern": r"^[!#-\[\]-~]+$"}
+        })
+    )]
+    pub scope_hierarchy: BTreeMap<String, Vec<String>>,
     /// Seconds for which a verified token is remembered; never longer than the token lives. 0 verifies each request.
     #[serde(default = "default_token_cache")]
     #[schemars(range(min = 0, max = 3600))]

@@ -49,9 +49,13 @@ pub struct Expose {
     /// TLS of the route. Without it the route is plain HTTP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<RouteTls>,
-    /// The Ingress that is made.
+    /// The Ingress that is made. Beside a `gateway` only when `className` is set.
     #[serde(default)]
     pub ingress: Ingress,
+    /// The Gateways that the server is reached through, by an HTTPRoute in place of the Ingress. `tls` then only says that
+    /// clients come by HTTPS: the certificates are the Gateway's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<Gateway>,
 }
 
 fn default_path() -> String {
@@ -142,6 +146,37 @@ pub struct Ingress {
         "snippet annotations inject configuration into a shared proxy and are refused: use the controller's own settings"
     ))]
     pub annotations: BTreeMap<String, String>,
+}
+
+/// The Gateways that a server is reached through.
+#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Gateway {
+    /// The Gateways, and where in them. Each must admit routes of this namespace (`allowedRoutes`).
+    #[schemars(length(min = 1, max = 8))]
+    #[x_kube(merge_strategy = kube::core::ListMerge::Atomic)]
+    pub parent_refs: Vec<ParentRef>,
+}
+
+/// A Gateway, or one of its listeners.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct ParentRef {
+    /// Name of the Gateway.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Namespace of the Gateway. Default: the server's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub namespace: Option<String>,
+    /// Name of the listener. Default: every listener that admits the route.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub section_name: Option<String>,
+    /// Port of the listeners. Default: any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: Option<i32>,
 }
 
 /// A controller whose annotations we know.

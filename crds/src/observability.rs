@@ -1,5 +1,7 @@
 //! Logs and metrics of the runtime, and what browsers may do.
 
+use std::collections::BTreeMap;
+
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -66,11 +68,30 @@ pub struct Metrics {
         "must begin with '/', without query, and not be /livez, /readyz or /server"
     ))]
     pub path: String,
+    /// A ServiceMonitor for the Prometheus operator. A NetworkPolicy admits Prometheus only where the chart's
+    /// `runtime.networkPolicy.metricsFrom` names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_monitor: Option<ServiceMonitor>,
+}
+
+/// A ServiceMonitor for the Prometheus operator.
+#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceMonitor {
+    /// Labels by which Prometheus chooses it, as in `release: prometheus`. The operator's own are kept.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 64))]
+    pub labels: BTreeMap<String, String>,
+    /// Time between two scrapes, as in 30s. Default: Prometheus' own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 2, max = 8))]
+    #[x_kube(validation = ("self.matches('^[1-9][0-9]{0,5}(ms|s|m|h)$')", "write a number and ms, s, m or h, as in 30s"))]
+    pub interval: Option<String>,
 }
 
 impl Default for Metrics {
     fn default() -> Self {
-        Self { enabled: true, port: None, path: default_path() }
+        Self { enabled: true, port: None, path: default_path(), service_monitor: None }
     }
 }
 

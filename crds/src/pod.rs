@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -143,19 +144,32 @@ pub struct PodIdentity {
     pub supplemental_groups: Vec<i64>,
 }
 
-/// How pods end.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+/// How pods end, and how many at once where a node is drained.
+#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = (
+    "!(has(self.minAvailable) && has(self.maxUnavailable))",
+    "minAvailable and maxUnavailable say the same thing in two ways: write one of the two"
+))]
 pub struct Disruption {
     /// Seconds that a stopping pod gives to calls under way.
     #[serde(default = "default_drain")]
     #[schemars(range(min = 0, max = 3600))]
     pub drain_seconds: i32,
+    /// Pods, or a percentage of them, that must stay when nodes are drained. Used from two replicas on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::optional::<IntOrString>")]
+    pub min_available: Option<IntOrString>,
+    /// Pods, or a percentage of them, that may go at once when nodes are drained. Used from two replicas on. Default: 1,
+    /// unless `minAvailable` is set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::optional::<IntOrString>")]
+    pub max_unavailable: Option<IntOrString>,
 }
 
 impl Default for Disruption {
     fn default() -> Self {
-        Self { drain_seconds: default_drain() }
+        Self { drain_seconds: default_drain(), min_available: None, max_unavailable: None }
     }
 }
 

@@ -4,8 +4,8 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Auth, Backend, Cors, Disruption, Expose, McpServerStatus, NetworkPolicy, Observability, Pod, RateLimits, Redis,
-    Runtime, Service, Sessions,
+    Auth, Autoscaling, Backend, Cors, Disruption, Expose, McpServerStatus, NetworkPolicy, Observability, Pod,
+    RateLimits, Redis, Runtime, Service, Sessions, Strategy, Tools,
 };
 
 /// A production MCP endpoint: the server that you have, behind mcp-operator's runtime.
@@ -54,22 +54,36 @@ use crate::{
     "!has(self.backend.container) || !has(self.observability.metrics.port) || self.observability.metrics.port != self.backend.container.port",
     "observability.metrics.port and backend.container.port are in the same pod and must differ"
 ))]
+#[x_kube(validation = (
+    "!has(self.observability.metrics.serviceMonitor) || (self.service.type == 'ClusterIP' && self.observability.metrics.enabled)",
+    "serviceMonitor needs metrics.enabled and service.type: ClusterIP: other types do not publish the management port"
+))]
 pub struct McpServerSpec {
     /// What answers the MCP calls behind the runtime.
     pub backend: Backend,
     /// The runtime container.
     #[serde(default)]
     pub runtime: Runtime,
-    /// Pods to run. 0 stops the server and keeps its address.
+    /// Pods to run. 0 stops the server and keeps its address. Not used while `autoscaling` is set.
     #[serde(default = "one")]
     #[schemars(range(min = 0, max = 1000))]
     pub replicas: i32,
+    /// Lets Kubernetes choose the number of pods. Without it `replicas` does, which `kubectl scale mcp` and an autoscaler of
+    /// your own may change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub autoscaling: Option<Autoscaling>,
+    /// How a new version of the pods replaces the old one.
+    #[serde(default)]
+    pub strategy: Strategy,
     /// How clients outside of the cluster reach the server. Without it only the cluster does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expose: Option<Expose>,
     /// Who may call the server. Without it everybody in the cluster may, unless it is exposed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth: Option<Auth>,
+    /// Which tools of the backend there are for clients.
+    #[serde(default)]
+    pub tools: Tools,
     /// How often clients may call.
     #[serde(default)]
     pub rate_limits: RateLimits,

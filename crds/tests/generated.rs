@@ -4,7 +4,75 @@
 
 mod support;
 
-use support::{check_or_update, definition};
+use serde_json::Value;
+use support::{check_or_update, definition, for_each_field, is_kubernetes_own, schema};
+
+#[test]
+fn the_reference_is_current() {
+    check_or_update("docs/reference.md", &reference());
+}
+
+/// Every field of our own, with what it may be.
+fn reference() -> String {
+    let mut page = String::from(REFERENCE);
+    let mut section = String::new();
+    for_each_field(&schema(), &mut |path, field| {
+        if is_kubernetes_own(path) || !(path.starts_with("spec.") || path.starts_with("status.")) {
+            return;
+        }
+        let top: String = path.split(['.', '[', '{']).take(2).collect::<Vec<_>>().join(".");
+        if top != section {
+            page.push_str(&format!("\n## {top}\n\n| Field | Type | Default | Meaning |\n| --- | --- | --- | --- |\n"));
+            section = top;
+        }
+        let default = match &field["default"] {
+            Value::Null | Value::Object(_) => String::new(),
+            value => format!("`{}`", value.to_string().trim_matches('"')),
+        };
+        page.push_str(&format!("| `{path}` | {} | {default} | {} |\n", kind(field), meaning(field)));
+    });
+    page
+}
+
+const REFERENCE: &str = "<!-- Generated from the Rust types in crds/src: UPDATE=1 cargo test -p mcp-crds -->
+
+# McpServer
+
+Every field of `mcp-operator.dev/v1alpha1`, as `kubectl explain mcpserver` has it; an example with all of them is
+[mcpserver.yaml](../examples/mcpserver.yaml). `[]` is each item of a list, `{}` each value of a map. What is inside of
+Kubernetes' own types (`env`, `affinity`, volumes) is in Kubernetes' documentation. A default that depends on something
+else is in the text.
+";
+
+fn kind(field: &Value) -> String {
+    let bounds = match (&field["minimum"], &field["maximum"]) {
+        (Value::Number(least), Value::Number(most)) => format!(" {least} to {most}"),
+        (Value::Number(least), _) => format!(" from {least}"),
+        _ => String::new(),
+    };
+    match field["enum"].as_array() {
+        Some(values) => {
+            values.iter().filter_map(Value::as_str).map(|value| format!("`{value}`")).collect::<Vec<_>>().join(", ")
+        }
+        None if field["x-kubernetes-int-or-string"] == true => "number or text".to_owned(),
+        None if field["type"] == "array" => "list".to_owned(),
+        None if field["additionalProperties"].is_object() => "map".to_owned(),
+        None => format!("{}{bounds}", field["type"].as_str().unwrap_or_default()),
+    }
+}
+
+/// The documentation, and what the rules say when they refuse.
+fn meaning(field: &Value) -> String {
+    let text = field["description"].as_str().unwrap_or_default();
+    // A type's own description begins a second paragraph.
+    let text = text.split("\n\n").next().unwrap_or_default().replace('\n', " ").replace('|', "\\|");
+    let rules = field["x-kubernetes-validations"].as_array().into_iter().flatten();
+    let rules: Vec<_> = rules
+        .filter_map(|rule| rule["message"].as_str())
+        .map(|rule| format!(" *{}.*", rule.replace('|', "\\|")))
+        .collect();
+    format!("{text}{}", rules.concat())
+}
 
 /// Long lines stay whole: a regular expression is one word to a reader, and `grep` finds messages.
 fn yaml() -> String {

@@ -81,6 +81,8 @@ fn nothing_is_nullable_and_no_default_is_null() {
 fn the_smallest_server_is_complete_by_defaults() {
     let spec = with_defaults(&json!({"backend": {"builtin": {}}}));
     assert_eq!(spec["replicas"], 1);
+    assert_eq!(spec["strategy"], "Auto");
+    assert_eq!(spec["tools"], json!({"allow": ["*"]}));
     assert_eq!(spec["runtime"]["resources"]["requests"], json!({"cpu": "250m", "memory": "256Mi"}));
     assert_eq!(spec["runtime"]["resources"]["limits"], json!({"cpu": "500m", "memory": "512Mi"}));
     assert_eq!(spec["runtime"]["probes"]["liveness"]["initialDelaySeconds"], 30);
@@ -106,6 +108,7 @@ fn the_defaults_of_the_schema_and_of_the_types_agree() {
             "expose": {"hosts": ["a.example"], "tls": {"secretName": "a", "issuerRef": {"name": "a"}}},
             "auth": {"issuers": [{"url": "https://a.example"}]},
             "redis": {"urlSecretRef": {"name": "a", "key": "a"}},
+            "autoscaling": {"maxReplicas": 2},
             "cors": {},
             "runtime": {"probes": {"liveness": {}}},
         }),

@@ -11,19 +11,27 @@ pub enum Kind {
     Secret,
     NetworkPolicy,
     Service,
+    PodDisruptionBudget,
+    HorizontalPodAutoscaler,
+    ServiceMonitor,
     Ingress,
+    HttpRoute,
     Deployment,
 }
 
 impl Kind {
     /// Every kind, in the order of writing.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 11] = [
         Self::ServiceAccount,
         Self::ConfigMap,
         Self::Secret,
         Self::NetworkPolicy,
         Self::Service,
+        Self::PodDisruptionBudget,
+        Self::HorizontalPodAutoscaler,
+        Self::ServiceMonitor,
         Self::Ingress,
+        Self::HttpRoute,
         Self::Deployment,
     ];
 
@@ -36,9 +44,19 @@ impl Kind {
             Self::Secret => "Secret",
             Self::NetworkPolicy => "NetworkPolicy",
             Self::Service => "Service",
+            Self::PodDisruptionBudget => "PodDisruptionBudget",
+            Self::HorizontalPodAutoscaler => "HorizontalPodAutoscaler",
+            Self::ServiceMonitor => "ServiceMonitor",
             Self::Ingress => "Ingress",
+            Self::HttpRoute => "HTTPRoute",
             Self::Deployment => "Deployment",
         }
+    }
+
+    /// Whether it is somebody else's kind, which a cluster may lack.
+    #[must_use]
+    pub fn is_optional(self) -> bool {
+        matches!(self, Self::ServiceMonitor | Self::HttpRoute)
     }
 
     /// Where the API server has it.
@@ -50,7 +68,11 @@ impl Kind {
             Self::Secret => ("", "v1", "secrets"),
             Self::Service => ("", "v1", "services"),
             Self::Deployment => ("apps", "v1", "deployments"),
+            Self::PodDisruptionBudget => ("policy", "v1", "poddisruptionbudgets"),
+            Self::HorizontalPodAutoscaler => ("autoscaling", "v2", "horizontalpodautoscalers"),
             Self::NetworkPolicy => ("networking.k8s.io", "v1", "networkpolicies"),
+            Self::ServiceMonitor => ("monitoring.coreos.com", "v1", "servicemonitors"),
+            Self::HttpRoute => ("gateway.networking.k8s.io", "v1", "httproutes"),
             Self::Ingress => ("networking.k8s.io", "v1", "ingresses"),
         };
         let api_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };

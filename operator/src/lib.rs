@@ -25,6 +25,7 @@ pub mod resolve;
 // Pure.
 pub mod desired;
 pub mod exposure;
+pub mod gateway;
 pub mod kind;
 // IO out.
 pub mod apply;

@@ -140,6 +140,7 @@ fn observe(server: &McpServer, key: &Key, plan: Option<&Plan>, ctx: &Context) ->
     Observed {
         deployment: child(Kind::Deployment),
         ingress: child(Kind::Ingress),
+        http_route: child(Kind::HttpRoute),
         pods,
         pending_certificate: resolution.pending_certificate.clone(),
         shared_hosts: resolution.resolved.shared_hosts.clone(),

@@ -72,9 +72,10 @@ fn resolved(document: Value) -> Resolved {
         #[serde(default)]
         shared_hosts: std::collections::BTreeSet<String>,
         env_digest: Option<String>,
+        replicas: Option<i32>,
     }
-    let Refs { ingress_controller, shared_hosts, env_digest } = serde_json::from_value(document).unwrap();
-    Resolved { ingress_controller, shared_hosts, env_digest }
+    let Refs { ingress_controller, shared_hosts, env_digest, replicas } = serde_json::from_value(document).unwrap();
+    Resolved { ingress_controller, shared_hosts, env_digest, replicas }
 }
 
 /// A misspelt field of a fixture would be dropped in silence, as the API server drops it.

@@ -14,7 +14,7 @@ fn rendered() -> impl Strategy<Value = (Fixture, Resolved, Children)> {
     (any::server(), any::controller(), proptest::bool::ANY).prop_map(|(server, ingress_controller, shared)| {
         let hosts = server.spec.expose.iter().flat_map(|expose| expose.hosts.iter().take(1).cloned());
         let shared_hosts = if shared { hosts.collect() } else { Default::default() };
-        let refs = Resolved { ingress_controller, shared_hosts, env_digest: Some("0a1b".to_owned()) };
+        let refs = Resolved { ingress_controller, shared_hosts, env_digest: Some("0a1b".to_owned()), replicas: None };
         let children = desired(&server, &refs, &settings()).unwrap();
         (server, refs, children)
     })
@@ -185,6 +185,10 @@ proptest! {
     fn management_is_never_routed((_, _, children) in rendered()) {
         let ingress = serde_json::to_value(&children.ingress).unwrap();
         prop_assert!(!ingress.to_string().contains("management"));
+        let route = serde_json::to_value(&children.http_route).unwrap();
+        let ports: Vec<_> = route["spec"]["rules"].as_array().into_iter().flatten()
+            .flat_map(|rule| rule["backendRefs"].as_array().unwrap()).map(|service| &service["port"]).collect();
+        prop_assert!(ports.iter().all(|port| **port == 80));
         let service = children.service.spec.unwrap();
         if service.type_.as_deref() != Some("ClusterIP") {
             prop_assert!(service.ports.unwrap().iter().all(|port| port.name.as_deref() == Some("mcp")));

@@ -125,3 +125,13 @@ fn a_url_that_is_none_is_named() {
     let refusal = refusal(&server);
     assert!(refusal.starts_with("spec.auth.issuers[0].url: \"https://\" is no URL"), "{refusal}");
 }
+
+#[test]
+fn a_scope_that_includes_itself_is_refused_before_the_runtime_does() {
+    let server = server("demo").protected_by("https://one.example").with(|spec| {
+        let circle = json!({"admin": ["write"], "write": ["admin"]});
+        spec.auth.as_mut().unwrap().scope_hierarchy = serde_json::from_value(circle).unwrap();
+    });
+    let refusal = refusal(&server);
+    assert!(refusal.contains("auth.scope_hierarchy") && refusal.contains("break the circle"), "{refusal}");
+}

@@ -4,7 +4,8 @@
 mod support;
 
 use k8s_openapi::api::core::v1::ConfigMap;
-use mcp_crds::ServiceType;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use mcp_crds::{ServiceType, Strategy};
 use mcp_operator::desired::{Children, Identity, Resolved, desired, endpoint};
 use mcp_server_config::{Anonymous, Config, Count, Live, SessionStore};
 use support::fixture::{Fixture, UID, server};
@@ -75,6 +76,19 @@ fn scaling_changes_the_count_and_not_the_configuration() {
     let (one, three, none) = (scaled(1), scaled(3), scaled(0));
     assert_eq!((one.0.as_str(), three.0.as_str(), none.0.as_str()), ("1", "3", "1"));
     assert!(one.1 == three.1 && one.1 == none.1);
+}
+
+#[test]
+fn tools_and_scopes_are_reloaded() {
+    let before = server("demo").protected_by("https://one.example");
+    let after = before.clone().with(|spec| {
+        spec.tools.deny.push("delete_*".to_owned());
+        let scopes = serde_json::json!([{"tools": ["write_*"], "scopes": ["write"]}]);
+        spec.auth.as_mut().unwrap().tool_scopes = serde_json::from_value(scopes).unwrap();
+    });
+    assert_eq!(live(&after).tools.deny, ["delete_*"]);
+    assert_eq!(live(&after).auth.unwrap().tool_scopes[0].scopes, ["write"]);
+    assert_eq!(children(&before).deployment, children(&after).deployment);
 }
 
 #[test]
@@ -225,4 +239,63 @@ fn the_listener_stays_open_until_the_loss_of_readiness_is_known() {
         spec.runtime.probes.readiness.failure_threshold = 2;
     });
     assert_eq!(grace(&quick), 2 + 5);
+}
+
+#[test]
+fn a_budget_is_for_servers_of_several_pods() {
+    let budget = |server: &Fixture| children(server).disruption_budget.map(|budget| budget.spec.unwrap());
+    assert!(budget(&server("demo")).is_none(), "its node could not be drained");
+    let two = budget(&server("demo").replicas(2)).unwrap();
+    assert_eq!((two.min_available, two.max_unavailable), (None, Some(IntOrString::Int(1))));
+    let staying = server("demo").replicas(4).with(|spec| spec.disruption.min_available = Some(IntOrString::Int(3)));
+    let staying = budget(&staying).unwrap();
+    assert_eq!((staying.min_available, staying.max_unavailable), (Some(IntOrString::Int(3)), None));
+    assert!(budget(&server("demo").replicas(4).autoscaled(1, 5)).is_none(), "there may be one");
+    assert!(budget(&server("demo").autoscaled(2, 5)).is_some());
+}
+
+#[test]
+fn an_autoscaler_looks_at_the_runtime_unless_it_is_told_otherwise() {
+    let metrics = |server: &Fixture| children(server).autoscaler.unwrap().spec.unwrap().metrics.unwrap();
+    let by_default = metrics(&server("demo").container("example/server").autoscaled(1, 5));
+    let resource = by_default[0].container_resource.as_ref().unwrap();
+    assert_eq!((resource.container.as_str(), resource.name.as_str()), ("mcp-server", "cpu"));
+    assert_eq!((by_default.len(), resource.target.average_utilization), (1, Some(80)));
+    let memory_only = server("demo").autoscaled(1, 5).with(|spec| {
+        spec.autoscaling.as_mut().unwrap().target_memory_utilization_percentage = Some(70);
+    });
+    let memory_only = metrics(&memory_only);
+    assert_eq!((memory_only.len(), memory_only[0].container_resource.as_ref().unwrap().name.as_str()), (1, "memory"));
+    let given = server("demo").autoscaled(1, 5).with(|spec| {
+        let metric = serde_json::json!({"type": "Pods", "pods": {"metric": {"name": "calls"}, "target": {"type": "AverageValue"}}});
+        spec.autoscaling.as_mut().unwrap().metrics = vec![serde_json::from_value(metric).unwrap()];
+    });
+    assert_eq!(metrics(&given)[0].type_, "Pods");
+    assert!(children(&server("demo")).autoscaler.is_none());
+}
+
+#[test]
+fn under_an_autoscaler_the_number_of_pods_is_not_ours() {
+    let replicas = |server: &Fixture| children(server).deployment.spec.unwrap().replicas;
+    assert_eq!(replicas(&server("demo").replicas(3)), Some(3));
+    assert_eq!(replicas(&server("demo").replicas(3).autoscaled(1, 5)), None);
+}
+
+/// Two pods on two nodes would wait for one disk for ever.
+#[test]
+fn pods_that_write_to_a_claim_are_replaced_not_rolled() {
+    let kind = |volume: serde_json::Value, strategy: Strategy| {
+        let server = server("demo").container("example/server").with(|spec| {
+            spec.pod = serde_json::from_value(serde_json::json!({"volumes": [volume]})).unwrap();
+            spec.strategy = strategy;
+        });
+        children(&server).deployment.spec.unwrap().strategy.unwrap().type_.unwrap()
+    };
+    let claim = |read_only: bool| serde_json::json!({"name": "data", "persistentVolumeClaim": {"claimName": "data", "readOnly": read_only}});
+    let scratch = || serde_json::json!({"name": "data", "emptyDir": {}});
+    assert_eq!(kind(claim(false), Strategy::Auto), "Recreate");
+    assert_eq!(kind(claim(true), Strategy::Auto), "RollingUpdate");
+    assert_eq!(kind(scratch(), Strategy::Auto), "RollingUpdate");
+    assert_eq!(kind(claim(false), Strategy::RollingUpdate), "RollingUpdate", "many nodes can have it, the user says");
+    assert_eq!(kind(scratch(), Strategy::Recreate), "Recreate");
 }

@@ -476,3 +476,89 @@ fn a_route_is_exposed_once_a_controller_has_taken_it() {
     assert_eq!(history.is("Exposed"), ("True", "HostShared"));
     assert_eq!(history.is("Ready").0, "True");
 }
+
+fn through_gateway() -> Fixture {
+    server("demo").exposed("a.example").with(|spec| {
+        let gateway = json!({"parentRefs": [{"name": "public", "namespace": "gateways"}]});
+        spec.expose.as_mut().unwrap().gateway = Some(serde_json::from_value(gateway).unwrap());
+    })
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "JSON literals read better by value")]
+fn route(conditions: Value) -> Arc<Child> {
+    let parents = json!([
+        {"parentRef": {"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "other", "namespace": "gateways"},
+            "controllerName": "example.com/c", "conditions": []},
+        {"parentRef": {"name": "public", "namespace": "gateways"}, "controllerName": "example.com/c", "conditions": conditions},
+    ]);
+    let route = json!({
+        "apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute",
+        "metadata": {"name": "demo", "namespace": NAMESPACE, "uid": "r", "generation": 2},
+        "spec": {}, "status": {"parents": parents}
+    });
+    Arc::new(Child::of_http_route(serde_json::from_value(route).unwrap()))
+}
+
+fn of_route(kind: &str, status: &str, generation: i64) -> Value {
+    json!({
+        "type": kind, "status": status, "reason": "Because", "message": "of that", "observedGeneration": generation,
+        "lastTransitionTime": "2026-01-01T00:00:00Z"
+    })
+}
+
+#[test]
+fn a_route_through_a_gateway_is_exposed_when_its_controller_says_so_of_the_newest_route() {
+    let mut history = History::of(through_gateway());
+    let mut said = |route: Option<Arc<Child>>| {
+        history.seen.http_route = route;
+        history.programmed();
+        let conditions = &history.said.conditions;
+        let exposed = conditions.iter().find(|condition| condition.type_ == "Exposed").unwrap();
+        (exposed.status.clone(), exposed.reason.clone(), exposed.message.clone())
+    };
+    let is = |(status, reason, _): &(String, String, String), wanted: (&str, &str)| {
+        (status.as_str(), reason.as_str()) == wanted
+    };
+    assert!(is(&said(None), ("False", "NoRoute")));
+    assert!(is(&said(Some(route(json!([])))), ("False", "RoutePending")));
+    let old = json!([of_route("Accepted", "True", 1)]);
+    assert!(is(&said(Some(route(old))), ("False", "RoutePending")), "it speaks of an earlier route");
+    let refused = said(Some(route(json!([of_route("Accepted", "False", 2)]))));
+    assert!(is(&refused, ("False", "RouteRefused")));
+    assert!(refused.2.contains("Gateway public") && refused.2.contains("Because: of that"), "{}", refused.2);
+    let lost = json!([of_route("Accepted", "True", 2), of_route("ResolvedRefs", "False", 2)]);
+    assert!(is(&said(Some(route(lost))), ("False", "RouteRefused")));
+    let good = json!([of_route("Accepted", "True", 2), of_route("ResolvedRefs", "True", 2)]);
+    assert!(is(&said(Some(route(good))), ("True", "Exposed")));
+}
+
+#[test]
+fn affinity_that_the_controller_lacks_is_said_of_a_route_that_is_there() {
+    let mut history = History::of(server("demo").exposed("a.example"));
+    let ingress: Ingress = serde_json::from_value(json!({
+        "metadata": {"name": "demo", "namespace": NAMESPACE}, "status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}}
+    }))
+    .unwrap();
+    history.seen.ingress = Some(Arc::new(Child::of_ingress(ingress)));
+    history.seen.missing_affinity = Some("profile traefik has none".to_owned());
+    history.programmed();
+    let exposed = history.said.conditions.iter().find(|condition| condition.type_ == "Exposed").unwrap();
+    assert_eq!((exposed.status.as_str(), exposed.reason.as_str()), ("True", "AffinityUnavailable"));
+}
+
+#[test]
+fn several_pods_with_sessions_of_their_own_are_warned_of() {
+    let reason = |server: Fixture| {
+        let mut history = History::of(server);
+        history.programmed();
+        history.said.conditions.iter().find(|condition| condition.type_ == "Accepted").unwrap().reason.clone()
+    };
+    assert_eq!(reason(server("demo")), "Accepted");
+    assert_eq!(reason(server("demo").replicas(2)), "SessionsInMemory");
+    assert_eq!(reason(server("demo").autoscaled(1, 2)), "SessionsInMemory");
+    assert_eq!(reason(server("demo").replicas(2).with_redis("s", "k")), "Accepted");
+    let stateless = server("demo").replicas(2).container("a/b").with(|spec| {
+        spec.backend.container.as_mut().unwrap().stateless = true;
+    });
+    assert_eq!(reason(stateless), "Accepted");
+}

@@ -30,8 +30,24 @@ Generated from operator/src/rbac.rs: UPDATE=1 cargo test -p mcp-operator --test 
   resources: [deployments]
   verbs: [get, list, watch, create, patch, delete]
 # children
+- apiGroups: [policy]
+  resources: [poddisruptionbudgets]
+  verbs: [get, list, watch, create, patch, delete]
+# children
+- apiGroups: [autoscaling]
+  resources: [horizontalpodautoscalers]
+  verbs: [get, list, watch, create, patch, delete]
+# children
 - apiGroups: [networking.k8s.io]
   resources: [ingresses, networkpolicies]
+  verbs: [get, list, watch, create, patch, delete]
+# children, where the Gateway API is installed
+- apiGroups: [gateway.networking.k8s.io]
+  resources: [httproutes]
+  verbs: [get, list, watch, create, patch, delete]
+# children, where the Prometheus operator is installed
+- apiGroups: [monitoring.coreos.com]
+  resources: [servicemonitors]
   verbs: [get, list, watch, create, patch, delete]
 # why a pod does not start, in the status
 - apiGroups: [""]

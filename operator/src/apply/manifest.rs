@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 
-use k8s_openapi::Resource;
 use kube::ResourceExt;
 use serde::Serialize;
 use serde_json::Value;
@@ -49,7 +48,11 @@ impl<'a> Manifests<'a> {
             network_policy,
             service,
             deployment,
+            disruption_budget,
+            autoscaler,
             ingress,
+            http_route,
+            service_monitor,
             live_digest: _,
         } = children;
         let mut applied = vec![
@@ -61,6 +64,10 @@ impl<'a> Manifests<'a> {
         applied.extend(service_account.as_ref().map(|child| manifest(Kind::ServiceAccount, child)).transpose()?);
         applied.extend(network_policy.as_ref().map(|child| manifest(Kind::NetworkPolicy, child)).transpose()?);
         applied.extend(ingress.as_ref().map(|child| manifest(Kind::Ingress, child)).transpose()?);
+        applied.extend(disruption_budget.as_ref().map(|child| manifest(Kind::PodDisruptionBudget, child)).transpose()?);
+        applied.extend(autoscaler.as_ref().map(|child| manifest(Kind::HorizontalPodAutoscaler, child)).transpose()?);
+        applied.extend(http_route.as_ref().map(|child| manifest(Kind::HttpRoute, child)).transpose()?);
+        applied.extend(service_monitor.as_ref().map(|child| manifest(Kind::ServiceMonitor, child)).transpose()?);
         // Deployment last: pods created before their ConfigMap would start once with the old configuration.
         applied.sort_by_key(|manifest| manifest.kind);
         Ok(Self { applied, keys })
@@ -73,7 +80,7 @@ impl<'a> Manifests<'a> {
     }
 }
 
-fn manifest<K: Resource + ResourceExt + Serialize>(kind: Kind, child: &K) -> Result<Manifest, Error> {
+fn manifest<K: ResourceExt + Serialize>(kind: Kind, child: &K) -> Result<Manifest, Error> {
     let name = child.name_any();
     let render = |source| Error::Render { kind, name: name.clone(), source };
     let mut body = serde_json::to_value(child).map_err(render)?;

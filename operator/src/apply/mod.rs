@@ -6,6 +6,7 @@
 //! ```
 
 mod compare;
+mod handover;
 mod keys;
 mod manifest;
 mod prune;
@@ -43,7 +44,7 @@ pub async fn apply(children: &Children, id: &Identity, ctx: &Context) -> Result<
         }
         for manifest in manifests.applied.iter().filter(|manifest| manifest.kind == kind) {
             match writer.put(manifest).await {
-                Err(error) if matches!(kind, Kind::Service | Kind::Ingress) => first = first.or(Some(error)),
+                Err(error) if !is_needed_by_pods(kind) => first = first.or(Some(error)),
                 written => written?,
             }
         }
@@ -53,6 +54,19 @@ pub async fn apply(children: &Children, id: &Identity, ctx: &Context) -> Result<
     }
     prune::prune(&writer, &manifests).await?;
     contest(&writer)
+}
+
+/// Pods that start without it would start wrong, or not at all.
+fn is_needed_by_pods(kind: Kind) -> bool {
+    match kind {
+        Kind::ServiceAccount | Kind::ConfigMap | Kind::Secret | Kind::NetworkPolicy | Kind::Deployment => true,
+        Kind::Service
+        | Kind::PodDisruptionBudget
+        | Kind::HorizontalPodAutoscaler
+        | Kind::ServiceMonitor
+        | Kind::Ingress
+        | Kind::HttpRoute => false,
+    }
 }
 
 /// Creates the server's keys when they do not exist.
@@ -98,6 +112,9 @@ impl Writer<'_> {
             Difference::None => return Ok(()),
             Difference::Drift(path) => self.count_repair(manifest, path)?,
             Difference::Absent | Difference::Intent => {}
+        }
+        if let Some(found) = &found {
+            handover::replicas(self, manifest, found).await?;
         }
         let params = PatchParams::apply(MANAGER).force();
         let applied = self.api(*kind).patch(name, &params, &Patch::Apply(&manifest.body)).await;

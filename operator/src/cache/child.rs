@@ -3,11 +3,13 @@
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::networking::v1::Ingress;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, OwnerReference};
 use kube::api::DynamicObject;
+use mcp_crds::ParentRef;
 
 use super::fields::FieldSet;
 use super::table::{Entry, Index, Key};
+use crate::gateway::{HttpRoute, ParentStatus};
 use crate::kind::Kind;
 
 /// Annotation with the digest of what we last applied.
@@ -57,11 +59,26 @@ pub enum ChildStatus {
     Rollout(Rollout),
     /// Of an Ingress: the addresses that its controller published.
     Addresses(Vec<String>),
+    /// Of an HTTPRoute: what each Gateway's controller says.
+    Parents(Vec<Parent>),
+}
+
+/// What one Gateway's controller says of an HTTPRoute.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Parent {
+    /// The Gateway, and where in it.
+    pub gateway: ParentRef,
+    /// Whether the route is attached and its Service is known. `None`: not said of the newest route yet.
+    pub attached: Option<bool>,
+    /// Why not.
+    pub why: String,
 }
 
 /// How far a Deployment is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rollout {
+    /// Pods that it asks for: the spec's, or an autoscaler's.
+    pub wanted: i32,
     /// The generation that its controller has seen.
     pub observed_generation: i64,
     /// Pods that exist.
@@ -106,6 +123,7 @@ impl Child {
         match kind {
             Kind::Deployment => object.try_parse().ok().map(Self::of_deployment),
             Kind::Ingress => object.try_parse().ok().map(Self::of_ingress),
+            Kind::HttpRoute => object.try_parse().ok().map(Self::of_http_route),
             _ => Some(Self::of(kind, object.metadata)),
         }
     }
@@ -126,6 +144,15 @@ impl Child {
         Self { status: ChildStatus::Addresses(addresses), ..Self::of(Kind::Ingress, ingress.metadata) }
     }
 
+    /// Trims an HTTPRoute.
+    #[must_use]
+    pub fn of_http_route(route: HttpRoute) -> Self {
+        let generation = route.metadata.generation.unwrap_or_default();
+        let parents = route.status.map(|status| status.parents).unwrap_or_default();
+        let parents = parents.into_iter().map(|parent| Parent::of(parent, generation)).collect();
+        Self { status: ChildStatus::Parents(parents), ..Self::of(Kind::HttpRoute, route.metadata) }
+    }
+
     /// Whether it belongs to the McpServer with that UID.
     #[must_use]
     pub fn belongs_to(&self, uid: &str) -> bool {
@@ -137,19 +164,39 @@ impl Child {
     pub fn rollout(&self) -> Option<&Rollout> {
         match &self.status {
             ChildStatus::Rollout(rollout) => Some(rollout),
-            ChildStatus::None | ChildStatus::Addresses(_) => None,
+            ChildStatus::None | ChildStatus::Addresses(_) | ChildStatus::Parents(_) => None,
         }
+    }
+}
+
+impl Parent {
+    fn of(parent: ParentStatus, generation: i64) -> Self {
+        let of_type = |kind: &str| {
+            let current = |condition: &&Condition| condition.observed_generation.is_none_or(|seen| seen >= generation);
+            parent.conditions.iter().find(|condition| condition.type_ == kind).filter(current)
+        };
+        let (accepted, resolved) = (of_type("Accepted"), of_type("ResolvedRefs"));
+        let refused = accepted.into_iter().chain(resolved).find(|condition| condition.status == "False");
+        let why = refused.map(|condition| format!("{}: {}", condition.reason, condition.message)).unwrap_or_default();
+        let attached = match (accepted, refused) {
+            (_, Some(_)) => Some(false),
+            (Some(accepted), None) if accepted.status == "True" => Some(true),
+            _ => None,
+        };
+        Self { gateway: parent.parent_ref, attached, why }
     }
 }
 
 impl Rollout {
     fn of(deployment: &Deployment) -> Self {
-        let Some(status) = &deployment.status else { return Self::default() };
+        let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or_default();
+        let Some(status) = &deployment.status else { return Self { wanted, ..Self::default() } };
         let conditions = status.conditions.as_deref().unwrap_or_default();
         let condition = |kind: &str, wanted: &str| {
             conditions.iter().find(|condition| condition.type_ == kind && condition.status == wanted)
         };
         Self {
+            wanted,
             observed_generation: status.observed_generation.unwrap_or_default(),
             replicas: status.replicas.unwrap_or_default(),
             updated: status.updated_replicas.unwrap_or_default(),

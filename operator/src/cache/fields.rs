@@ -37,6 +37,17 @@ impl FieldSet {
         hasher.finish()
     }
 
+    /// Whether the field at that path is ours.
+    #[must_use]
+    pub fn owns(&self, path: &[&str]) -> bool {
+        let sets = self.0.iter().filter_map(|set| serde_json::from_str::<Value>(set).ok());
+        let mut found = sets.map(|set| {
+            let mut steps = path.iter().map(|step| format!("f:{step}"));
+            steps.try_fold(&set, |node, step| node.get(&step)).is_some()
+        });
+        found.any(|owned| owned)
+    }
+
     /// The first path of `intent` that the set does not have, as in `.spec.replicas`.
     #[must_use]
     pub fn first_lost(&self, intent: &Value) -> Option<String> {
@@ -163,6 +174,14 @@ mod tests {
     fn what_we_applied_is_covered() {
         let set = FieldSet::of(&[entry(MANAGER, None, ours())]);
         assert_eq!(set.first_lost(&intent()), None);
+    }
+
+    #[test]
+    fn what_is_ours_is_known_by_its_path() {
+        let set =
+            FieldSet::of(&[entry(MANAGER, None, ours()), entry("hpa", None, json!({"f:spec": {"f:paused": {}}}))]);
+        assert!(set.owns(&["spec", "replicas"]));
+        assert!(!set.owns(&["spec", "paused"]) && !FieldSet::default().owns(&["spec", "replicas"]));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! apply ── the answers to our own writes ──▶ table
 //! ```
 
+mod apis;
 mod child;
 mod class;
 mod fields;
@@ -14,7 +15,8 @@ mod server;
 mod table;
 mod watch;
 
-pub use child::{Child, ChildStatus, INTENT, Owner, Rollout};
+pub use apis::Apis;
+pub use child::{Child, ChildStatus, INTENT, Owner, Parent, Rollout};
 pub use class::ClassView;
 pub use fields::FieldSet;
 pub use pod::{Endpoint, FailureKind, PodFailure, PodView, ReplicaSetView, SliceView};
@@ -38,6 +40,8 @@ pub struct Cache {
     pub slices: Table<SliceView>,
     /// The IngressClasses of the cluster.
     pub classes: Table<ClassView>,
+    /// The APIs that a cluster may lack.
+    pub apis: Apis,
 }
 
 impl Cache {

@@ -4,13 +4,16 @@ use std::collections::HashSet;
 use std::fmt::Debug;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::StreamExt;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass, NetworkPolicy};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::core::PartialObjectMeta;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
@@ -18,16 +21,22 @@ use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 use tracing::{debug, warn};
 
+use super::apis;
 use super::server::neighbours;
 use super::{
     Cache, Change, Child, ClassView, Entry, Guard, Index, Key, PodView, ReplicaSetView, Server, SliceView, Table,
 };
 use crate::desired::identity::OWNER_UID;
+use crate::gateway::{HttpRoute, ServiceMonitor};
 use crate::kind::Kind;
 use crate::metrics::Metrics;
 use crate::queue::Queue;
+
+/// Between two looks for an API that a server waits for.
+const MISSING_API: Duration = Duration::from_secs(30);
 
 /// Which part of the cluster is watched.
 #[derive(Clone, Debug, Default)]
@@ -85,8 +94,14 @@ pub fn start(
         part.metadata::<Secret>(Kind::Secret);
         part.metadata::<NetworkPolicy>(Kind::NetworkPolicy);
         part.metadata::<Service>(Kind::Service);
+        part.metadata::<PodDisruptionBudget>(Kind::PodDisruptionBudget);
+        part.metadata::<HorizontalPodAutoscaler>(Kind::HorizontalPodAutoscaler);
         part.children(Kind::Deployment, ours(), |deployment: Deployment| Child::of_deployment(deployment));
         part.children(Kind::Ingress, ours(), |ingress: Ingress| Child::of_ingress(ingress));
+        part.optional(Kind::HttpRoute, |route: HttpRoute| Child::of_http_route(route));
+        part.optional(Kind::ServiceMonitor, |monitor: PartialObjectMeta<ServiceMonitor>| {
+            Child::of(Kind::ServiceMonitor, monitor.metadata)
+        });
         part.owned("Pod", |cache| &cache.pods, |pod: Pod| PodView::of(pod));
         part.owned("ReplicaSet", |cache| &cache.replica_sets, |set: ReplicaSet| ReplicaSetView::of(set));
         part.owned("EndpointSlice", |cache| &cache.slices, |slice: EndpointSlice| SliceView::of(slice));
@@ -148,8 +163,44 @@ impl Part<'_> {
             + Send
             + 'static,
     {
+        let (api, wake) = (self.api::<K>(), self.wake_by_child(kind));
+        self.follow(kind.as_str(), api, config, move |cache| cache.children(kind), trim, wake);
+    }
+
+    /// Of an API that the cluster may lack. Whether it has come is asked again only while a server waits for it.
+    fn optional<K>(&mut self, kind: Kind, trim: impl Fn(K) -> Child + Send + 'static)
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + Debug
+            + DeserializeOwned
+            + Send
+            + 'static,
+    {
+        let (api, wake, mut begun) = (self.api::<K>(), self.wake_by_child(kind), self.begin());
+        let (client, queue) = (self.client.clone(), self.queue.clone());
+        let (cache, metrics) = (Arc::clone(self.cache), Arc::clone(self.metrics));
+        self.tasks.spawn(async move {
+            while !apis::is_served(&client, kind).await {
+                begun.list();
+                sleep(MISSING_API).await;
+                while !cache.apis.is_wanted(kind) {
+                    sleep(MISSING_API).await;
+                }
+            }
+            cache.apis.serve(kind);
+            if begun.listed {
+                // Those that waited for it go on.
+                cache.servers.all().iter().for_each(|server| queue.push(server.key()));
+            }
+            let name = kind.as_str();
+            watching(name, api, ours(), cache, metrics, begun, move |cache| cache.children(kind), trim, wake).await;
+        });
+    }
+
+    fn wake_by_child(&self, kind: Kind) -> impl Fn(&Change<Child>) + Send + 'static + use<> {
         let (cache, queue) = (Arc::clone(self.cache), self.queue.clone());
-        let wake = move |change: &Change<Child>| {
+        move |change: &Change<Child>| {
             for child in change.entries() {
                 owners(child.as_ref()).for_each(|owner| queue.push(owner));
                 if Cache::sees_all(kind) {
@@ -157,9 +208,7 @@ impl Part<'_> {
                     referrers.iter().for_each(|server| queue.push(server.key()));
                 }
             }
-        };
-        let api = self.api::<K>();
-        self.follow(kind.as_str(), api, config, move |cache| cache.children(kind), trim, wake);
+        }
     }
 
     fn owned<K, T>(&mut self, name: &'static str, table: fn(&Cache) -> &Table<T>, trim: fn(K) -> T)
@@ -210,41 +259,77 @@ impl Part<'_> {
         T: Entry + Send + Sync + 'static,
     {
         let (cache, metrics) = (Arc::clone(self.cache), Arc::clone(self.metrics));
-        let (namespace, missing) = (self.namespace.clone(), Arc::clone(self.missing));
-        missing.send_modify(|missing| *missing += 1);
-        self.tasks.spawn(async move {
-            let mut events = pin!(watcher(api, config).default_backoff());
-            let mut listing: HashSet<Key> = HashSet::new();
-            let mut listed = false;
-            while let Some(event) = events.next().await {
-                let table = table(&cache);
-                match event {
-                    Ok(Event::Init) => listing.clear(),
-                    Ok(Event::InitApply(object)) => {
-                        let entry = trim(object);
-                        listing.insert(entry.key());
-                        wake(&table.replace(entry));
-                    }
-                    Ok(Event::InitDone) => {
-                        for gone in table.sweep(namespace.as_deref(), &listing) {
-                            wake(&Change { old: Some(gone), new: None });
-                        }
-                        listing = HashSet::new();
-                        if !listed {
-                            listed = true;
-                            debug!(kind = name, "listed");
-                            missing.send_modify(|missing| *missing -= 1);
-                        }
-                    }
-                    Ok(Event::Apply(object)) => wake(&table.put(trim(object))),
-                    Ok(Event::Delete(object)) => wake(&table.remove(&trim(object).key())),
-                    Err(error) => {
-                        metrics.watch_failed(name);
-                        warn!(kind = name, error = &error as &dyn std::error::Error, "watch failed, trying again");
-                    }
+        let begun = self.begin();
+        self.tasks.spawn(watching(name, api, config, cache, metrics, begun, table, trim, wake));
+    }
+
+    /// A watch that is waited for at the start.
+    fn begin(&self) -> Begun {
+        self.missing.send_modify(|missing| *missing += 1);
+        Begun { namespace: self.namespace.clone(), missing: Arc::clone(self.missing), listed: false }
+    }
+}
+
+/// A watch on its way.
+struct Begun {
+    namespace: Option<String>,
+    missing: Arc<watch::Sender<usize>>,
+    listed: bool,
+}
+
+impl Begun {
+    /// It is not waited for any more.
+    fn list(&mut self) {
+        if !self.listed {
+            self.listed = true;
+            self.missing.send_modify(|missing| *missing -= 1);
+        }
+    }
+}
+
+#[expect(clippy::too_many_arguments, reason = "the whole of a watch, for a task of its own")]
+async fn watching<K, T>(
+    name: &'static str,
+    api: Api<K>,
+    config: watcher::Config,
+    cache: Arc<Cache>,
+    metrics: Arc<Metrics>,
+    mut begun: Begun,
+    table: impl Fn(&Cache) -> &Table<T>,
+    trim: impl Fn(K) -> T,
+    wake: impl Fn(&Change<T>),
+) where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
+    T: Entry,
+{
+    let mut events = pin!(watcher(api, config).default_backoff());
+    let mut listing: HashSet<Key> = HashSet::new();
+    while let Some(event) = events.next().await {
+        let table = table(&cache);
+        match event {
+            Ok(Event::Init) => listing.clear(),
+            Ok(Event::InitApply(object)) => {
+                let entry = trim(object);
+                listing.insert(entry.key());
+                wake(&table.replace(entry));
+            }
+            Ok(Event::InitDone) => {
+                for gone in table.sweep(begun.namespace.as_deref(), &listing) {
+                    wake(&Change { old: Some(gone), new: None });
+                }
+                listing = HashSet::new();
+                if !begun.listed {
+                    debug!(kind = name, "listed");
+                    begun.list();
                 }
             }
-        });
+            Ok(Event::Apply(object)) => wake(&table.put(trim(object))),
+            Ok(Event::Delete(object)) => wake(&table.remove(&trim(object).key())),
+            Err(error) => {
+                metrics.watch_failed(name);
+                warn!(kind = name, error = &error as &dyn std::error::Error, "watch failed, trying again");
+            }
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use mcp_crds::{McpServerSpec, PullPolicy};
+use mcp_crds::{McpServerSpec, PullPolicy, Strategy};
 
 use super::endpoint::{Backend, MANAGEMENT, MCP, Ports};
 use super::{Identity, Invalid, Resolved, backend, boot_config, convert, hardening, mounts, service_account};
@@ -41,9 +41,10 @@ pub fn build(
     Ok(Deployment {
         metadata: id.meta(&id.name),
         spec: Some(DeploymentSpec {
-            replicas: Some(spec.replicas),
+            // An autoscaler's from then on: see `apply::handover`.
+            replicas: spec.autoscaling.is_none().then_some(spec.replicas),
             selector: id.selector(),
-            strategy: Some(strategy()),
+            strategy: Some(strategy(spec)),
             revision_history_limit: Some(HISTORY),
             template: PodTemplateSpec {
                 metadata: Some(template_meta(id, spec, refs)),
@@ -55,8 +56,16 @@ pub fn build(
     })
 }
 
-/// No pod goes before another is ready in its place.
-fn strategy() -> DeploymentStrategy {
+fn strategy(spec: &McpServerSpec) -> DeploymentStrategy {
+    let recreate = match spec.strategy {
+        Strategy::Auto => writes_to_a_claim(spec),
+        Strategy::RollingUpdate => false,
+        Strategy::Recreate => true,
+    };
+    if recreate {
+        return DeploymentStrategy { type_: Some("Recreate".to_owned()), rolling_update: None };
+    }
+    // No pod goes before another is ready in its place.
     DeploymentStrategy {
         type_: Some("RollingUpdate".to_owned()),
         rolling_update: Some(RollingUpdateDeployment {
@@ -64,6 +73,13 @@ fn strategy() -> DeploymentStrategy {
             max_surge: Some(IntOrString::String("25%".to_owned())),
         }),
     }
+}
+
+/// A claim that one node holds would keep a new pod on another from starting, for ever. Which claims those are only
+/// the claims themselves say, which the operator may not read.
+fn writes_to_a_claim(spec: &McpServerSpec) -> bool {
+    let mut claims = spec.pod.volumes.iter().filter_map(|volume| volume.persistent_volume_claim.as_ref());
+    claims.any(|claim| claim.read_only != Some(true))
 }
 
 /// The user's labels first: ours win.

@@ -21,7 +21,9 @@ pub const HEALTH: &str = "/health";
 /// `None` unless the server is exposed.
 #[must_use]
 pub fn build(id: &Identity, spec: &McpServerSpec, refs: &Resolved, profile: Annotations) -> Option<Ingress> {
-    let expose = spec.expose.as_ref()?;
+    // A Gateway is in place of the Ingress, unless a class is named as well.
+    let expose =
+        spec.expose.as_ref().filter(|expose| expose.gateway.is_none() || expose.ingress.class_name.is_some())?;
     let mut metadata = id.meta(&id.name);
     // The user's last: they are stronger.
     let mut annotations = profile.ingress;
@@ -61,7 +63,7 @@ fn rule(id: &Identity, expose: &Expose, refs: &Resolved, host: &str) -> IngressR
 }
 
 /// On a host of several servers the paths without the server's own path would be anybody's: nobody gets them.
-fn paths(path: &str, host_is_shared: bool) -> BTreeSet<String> {
+pub(super) fn paths(path: &str, host_is_shared: bool) -> BTreeSet<String> {
     let mut paths = BTreeSet::from([path.to_owned(), format!("{WELL_KNOWN}{}", path.trim_end_matches('/'))]);
     if !host_is_shared {
         paths.extend([WELL_KNOWN.to_owned(), HEALTH.to_owned()]);

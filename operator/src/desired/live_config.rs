@@ -7,13 +7,14 @@ use ipnet::IpNet;
 use k8s_openapi::api::core::v1::ConfigMap;
 use mcp_crds::McpServerSpec;
 use mcp_server_config::{
-    Algorithm, Anonymous, Auth, Cors, Count, FORMAT_VERSION, Http, Issuer, Live, LogLevel, PerClient, RateLimits, Tools,
+    Algorithm, Anonymous, Auth, Cors, Count, FORMAT_VERSION, Http, Issuer, Live, LogLevel, MethodScopes, PerClient,
+    RateLimits, ToolScopes, Tools,
 };
 use url::Url;
 
 use super::identity::{CONFIG, LIVE};
 use super::yaml::{self, number};
-use super::{Identity, Invalid, endpoint, mounts};
+use super::{Identity, Invalid, Resolved, endpoint, mounts};
 use crate::settings::Settings;
 
 /// The ConfigMap with the live file, and the digest by which a pod names the file it uses. The number of pods, by which
@@ -21,12 +22,22 @@ use crate::settings::Settings;
 ///
 /// # Errors
 /// When a URL, network or host of the spec is none.
-pub fn build(id: &Identity, spec: &McpServerSpec, settings: &Settings) -> Result<(ConfigMap, String), Invalid> {
-    let text = yaml::document(&live(id, spec, settings)?, id)?;
+pub fn build(
+    id: &Identity,
+    spec: &McpServerSpec,
+    refs: &Resolved,
+    settings: &Settings,
+) -> Result<(ConfigMap, String), Invalid> {
+    let live = live(id, spec, settings)?;
+    // What the runtime would refuse it must not be given: a circle of scopes, say.
+    live.check().map_err(|refused| {
+        Invalid::new("spec", format!("the runtime would refuse it ({refused})"), "change what it names")
+    })?;
+    let text = yaml::document(&live, id)?;
     let digest = mcp_server_config::digest(&text);
     let mut metadata = id.meta(id.live_config_name());
     metadata.labels.get_or_insert_default().insert(CONFIG.to_owned(), LIVE.to_owned());
-    let replicas = spec.replicas.max(1).to_string();
+    let replicas = refs.replicas.unwrap_or(spec.replicas).max(1).to_string();
     let data = BTreeMap::from([(mounts::LIVE_FILE.to_owned(), text), (mounts::REPLICAS_FILE.to_owned(), replicas)]);
     Ok((ConfigMap { metadata, data: Some(data), ..ConfigMap::default() }, digest))
 }
@@ -38,7 +49,7 @@ fn live(id: &Identity, spec: &McpServerSpec, settings: &Settings) -> Result<Live
         http: Http { public_urls: endpoint::public_urls(id, spec, settings)?, trusted_proxies: trusted_proxies(spec)? },
         rate_limits: RateLimits { per_client: per_client(spec)? },
         cors: cors(spec)?,
-        tools: Tools::default(),
+        tools: Tools { allow: spec.tools.allow.clone(), deny: spec.tools.deny.clone() },
         log_level: Some(log_level(spec.observability.log_level)),
     })
 }
@@ -66,7 +77,9 @@ fn auth(spec: &McpServerSpec) -> Result<Auth, Invalid> {
         resource_server_url: parse_url("spec.auth.resourceUrl", auth.resource_url.as_deref())?,
         required_scopes: auth.required_scopes.clone(),
         token_cache_ttl: Some(number("spec.auth.tokenCacheSeconds", auth.token_cache_seconds)?),
-        ..Auth::default()
+        tool_scopes: auth.tool_scopes.iter().map(tool_scopes).collect(),
+        method_scopes: auth.method_scopes.iter().map(method_scopes).collect(),
+        scope_hierarchy: auth.scope_hierarchy.clone(),
     })
 }
 
@@ -82,6 +95,16 @@ fn issuer(index: usize, issuer: &mcp_crds::Issuer) -> Result<Issuer, Invalid> {
         algorithms: issuer.algorithms.iter().copied().map(algorithm).collect(),
         ca_file: issuer.ca_bundle.as_ref().map(|bundle| PathBuf::from(mounts::ca_file(bundle))),
     })
+}
+
+fn tool_scopes(rule: &mcp_crds::ToolScopes) -> ToolScopes {
+    let mcp_crds::ToolScopes { tools, scopes } = rule.clone();
+    ToolScopes { tools, scopes }
+}
+
+fn method_scopes(rule: &mcp_crds::MethodScopes) -> MethodScopes {
+    let mcp_crds::MethodScopes { methods, scopes } = rule.clone();
+    MethodScopes { methods, scopes }
 }
 
 fn algorithm(algorithm: mcp_crds::Algorithm) -> Algorithm {

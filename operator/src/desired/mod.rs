@@ -19,21 +19,28 @@ pub mod network_policy;
 pub mod service;
 pub mod service_account;
 // The pods: the runtime, the user's container, and last their hardening.
+pub mod autoscaler;
 pub mod backend;
 pub mod deployment;
+pub mod disruption_budget;
 pub mod hardening;
+pub mod service_monitor;
 // The route.
+pub mod http_route;
 pub mod ingress;
 
 use std::collections::BTreeSet;
 
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::ResourceExt;
 use mcp_crds::McpServer;
 
 use crate::exposure;
+use crate::gateway::{HttpRoute, ServiceMonitor};
 use crate::settings::Settings;
 
 pub use identity::Identity;
@@ -56,8 +63,16 @@ pub struct Children {
     pub service: Service,
     /// The pods.
     pub deployment: Deployment,
+    /// How many pods a drained node may take at once.
+    pub disruption_budget: Option<PodDisruptionBudget>,
+    /// Who chooses the number of pods.
+    pub autoscaler: Option<HorizontalPodAutoscaler>,
     /// The route from outside.
     pub ingress: Option<Ingress>,
+    /// The route through Gateways.
+    pub http_route: Option<HttpRoute>,
+    /// Where Prometheus finds the metrics.
+    pub service_monitor: Option<ServiceMonitor>,
     /// Digest of the live file in `live_config`: a pod that reports it uses the configuration of this generation.
     pub live_digest: String,
 }
@@ -73,6 +88,8 @@ pub struct Resolved {
     /// Keyed digest of the Secrets and ConfigMaps in the backend's environment. A change rolls the pods: a process sees
     /// its environment only when it starts. `None` when the environment refers to nothing.
     pub env_digest: Option<String>,
+    /// Pods that there are while an autoscaler chooses their number.
+    pub replicas: Option<i32>,
 }
 
 /// All objects that `server` asks for.
@@ -85,14 +102,18 @@ pub fn desired(server: &McpServer, refs: &Resolved, settings: &Settings) -> Resu
     checks::check(spec)?;
     let profile = exposure::annotations(spec, refs.ingress_controller.as_deref());
     let boot_config = boot_config::build(&id, spec)?;
-    let (live_config, live_digest) = live_config::build(&id, spec, settings)?;
+    let (live_config, live_digest) = live_config::build(&id, spec, refs, settings)?;
     Ok(Children {
         service_account: service_account::build(&id, spec),
         keys: keys::build(&id),
         network_policy: network_policy::build(&id, spec, settings),
         service: service::build(&id, spec, profile.clone()),
         deployment: deployment::build(&id, spec, refs, settings, &boot_config.name_any())?,
+        disruption_budget: disruption_budget::build(&id, spec),
+        autoscaler: autoscaler::build(&id, spec),
         ingress: ingress::build(&id, spec, refs, profile),
+        http_route: http_route::build(&id, spec, refs),
+        service_monitor: service_monitor::build(&id, spec),
         boot_config,
         live_config,
         live_digest,

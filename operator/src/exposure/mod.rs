@@ -38,7 +38,7 @@ const GENERIC: Profile =
 const BY_HASH: &[Affinity] = &[Affinity::ClientAddress, Affinity::Authorization];
 
 /// What proxies wait longer than the runtime, so that it is the runtime that ends a call, with an answer that says why.
-const OUTER_HOP_SECONDS: i32 = 30;
+pub const OUTER_HOP_SECONDS: i32 = 30;
 
 /// What one ingress controller needs.
 #[derive(Debug)]

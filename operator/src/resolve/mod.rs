@@ -10,6 +10,7 @@ use mcp_crds::{IngressProfile, McpServer};
 use crate::cache::{Cache, Index, Key, Scope};
 use crate::desired::Resolved;
 use crate::error::Error;
+use crate::kind::Kind;
 use references::{Need, Reference};
 
 /// What was found.
@@ -50,11 +51,13 @@ pub fn resolve(server: &McpServer, key: &Key, cache: &Cache, scope: &Scope) -> R
     if let Some(class) = missing_class(server, cache, scope) {
         found.missing.push(class);
     }
+    found.missing.extend(missing_apis(server, cache));
     found.missing.sort();
     found.missing.dedup();
     found.resolved = Resolved {
         ingress_controller: controller(server, cache, scope)?,
         shared_hosts: shared_hosts(server, key, cache),
+        replicas: autoscaled_replicas(server, key, cache),
         ..Resolved::default()
     };
     Ok(found)
@@ -68,6 +71,25 @@ fn missing_object(reference: &Reference) -> String {
     let Reference { kind, name, key, field, .. } = reference;
     let wanted = key.as_ref().map(|key| format!(" with key {key}")).unwrap_or_default();
     format!("{kind} {name} does not exist: create it{wanted} ({field})")
+}
+
+/// Kinds that the spec asks for and this cluster does not have. They are looked for from then on.
+fn missing_apis(server: &McpServer, cache: &Cache) -> Vec<String> {
+    let spec = &server.spec;
+    let gateway = spec.expose.as_ref().is_some_and(|expose| expose.gateway.is_some());
+    let monitor = spec.observability.metrics.service_monitor.is_some();
+    let asked = [
+        (gateway, Kind::HttpRoute, "the Gateway API", "spec.expose.gateway"),
+        (monitor, Kind::ServiceMonitor, "the Prometheus operator", "spec.observability.metrics.serviceMonitor"),
+    ];
+    let missing = asked.into_iter().filter(|(asked, kind, ..)| *asked && !cache.apis.serves(*kind));
+    missing
+        .map(|(_, kind, product, field)| {
+            cache.apis.want(kind);
+            let api = kind.resource().api_version;
+            format!("{kind} ({api}) is not known to this cluster: install {product}, or remove {field}")
+        })
+        .collect()
 }
 
 fn class_name(server: &McpServer) -> Option<&str> {
@@ -84,6 +106,9 @@ fn missing_class(server: &McpServer, cache: &Cache, scope: &Scope) -> Option<Str
 
 fn controller(server: &McpServer, cache: &Cache, scope: &Scope) -> Result<Option<String>, Error> {
     let Some(expose) = &server.spec.expose else { return Ok(None) };
+    if expose.gateway.is_some() && expose.ingress.class_name.is_none() {
+        return Ok(None);
+    }
     if !scope.is_cluster() {
         // Roles of single namespaces cannot give access to IngressClasses.
         return if expose.ingress.profile == IngressProfile::Auto { Err(Error::ProfileRequired) } else { Ok(None) };
@@ -93,6 +118,13 @@ fn controller(server: &McpServer, cache: &Cache, scope: &Scope) -> Result<Option
         None => cache.classes.all().into_iter().filter(|class| class.default).min_by(|a, b| a.name.cmp(&b.name)),
     };
     Ok(class.map(|class| class.controller.clone()))
+}
+
+fn autoscaled_replicas(server: &McpServer, key: &Key, cache: &Cache) -> Option<i32> {
+    let autoscaling = server.spec.autoscaling.as_ref()?;
+    let deployment = cache.children(Kind::Deployment).get(key);
+    let wanted = deployment.and_then(|deployment| deployment.rollout().map(|rollout| rollout.wanted));
+    Some(wanted.unwrap_or(autoscaling.min_replicas))
 }
 
 fn shared_hosts(server: &McpServer, key: &Key, cache: &Cache) -> BTreeSet<String> {
@@ -117,7 +149,6 @@ mod tests {
 
     use super::*;
     use crate::cache::{Child, ClassView, Guard, Server};
-    use crate::kind::Kind;
 
     fn server(name: &str, spec: Value) -> McpServer {
         serde_json::from_value(json!({
@@ -173,6 +204,27 @@ mod tests {
         let resolution = found(&exposed("a"), &cache, &Scope::default()).unwrap();
         assert!(resolution.missing.is_empty());
         assert_eq!(resolution.resolved.ingress_controller.as_deref(), Some("k8s.io/ingress-nginx"));
+    }
+
+    #[test]
+    fn an_api_that_the_cluster_lacks_is_named_and_looked_for() {
+        let cache = Cache::default();
+        let route = server(
+            "a",
+            json!({"backend": {"builtin": {}}, "expose": {"hosts": ["a.example"], "gateway": {"parentRefs": [{"name": "g"}]}}}),
+        );
+        let missing = found(&route, &cache, &Scope::default()).unwrap().missing;
+        assert_eq!(
+            missing,
+            [
+                "HTTPRoute (gateway.networking.k8s.io/v1) is not known to this cluster: install the Gateway API, or remove spec.expose.gateway"
+            ]
+        );
+        assert!(cache.apis.is_wanted(Kind::HttpRoute) && !cache.apis.is_wanted(Kind::ServiceMonitor));
+        cache.apis.serve(Kind::HttpRoute);
+        assert!(found(&route, &cache, &Scope::default()).unwrap().missing.is_empty());
+        let one = Scope { namespaces: vec!["ns".to_owned()] };
+        assert!(found(&route, &cache, &one).is_ok(), "no Ingress, so no profile");
     }
 
     #[test]

@@ -7,6 +7,8 @@ use super::Reason;
 
 /// Longest message: metav1.Condition takes 32768; people read less.
 const MAX_MESSAGE: usize = 1024;
+/// What leads from a message to the remedy.
+const SEE: &str = " (docs/conditions.md#";
 
 /// The types of conditions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -100,13 +102,23 @@ impl Verdict {
             "False" => Truth::False,
             _ => Truth::Unknown,
         };
-        Some(Self { truth, reason, message: condition.message.clone() })
+        let message = condition.message.rsplit_once(SEE).map_or(condition.message.as_str(), |(message, _)| message);
+        Some(Self { truth, reason, message: message.to_owned() })
     }
 
     /// Whether it holds.
     #[must_use]
     pub fn holds(&self) -> bool {
         self.truth == Truth::True
+    }
+
+    /// The message, with the place that says what to do, where there is something to do.
+    fn message_with_remedy(&self) -> String {
+        let message = crate::text::cut(&self.message, MAX_MESSAGE);
+        if !self.reason.has_remedy() {
+            return message.to_owned();
+        }
+        format!("{message}{SEE}{})", self.reason.anchor())
     }
 
     /// The condition. Its transition time moves only when the status flips.
@@ -119,7 +131,7 @@ impl Verdict {
             type_: kind.as_str().to_owned(),
             status: self.truth.as_str().to_owned(),
             reason: self.reason.as_str().to_owned(),
-            message: crate::text::cut(&self.message, MAX_MESSAGE).to_owned(),
+            message: self.message_with_remedy(),
             observed_generation: generation,
             last_transition_time: since,
         }
@@ -153,5 +165,17 @@ mod tests {
         assert_eq!((second.reason.as_str(), second.observed_generation), ("Crashing", Some(2)));
         let third = Verdict::yes(Reason::Available, "").condition(Type::Available, &[second], Some(2), at(30));
         assert_eq!(third.last_transition_time, Time(at(30)));
+    }
+
+    #[test]
+    fn a_message_leads_to_its_remedy_and_is_read_back_as_it_was() {
+        let verdict = Verdict::no(Reason::Crashing, "exit code 1 (docs/x)");
+        let condition = verdict.condition(Type::Available, &[], Some(1), at(10));
+        assert_eq!(condition.message, "exit code 1 (docs/x) (docs/conditions.md#crashing)");
+        assert_eq!(Verdict::of(&condition), Some(verdict));
+        let fine = Verdict::yes(Reason::Available, "1 of 1 pod is ready");
+        assert_eq!(fine.condition(Type::Available, &[], Some(1), at(10)).message, "1 of 1 pod is ready");
+        let long = Verdict::no(Reason::Crashing, "x".repeat(5000)).condition(Type::Available, &[], Some(1), at(10));
+        assert!(long.message.ends_with("(docs/conditions.md#crashing)"), "the end must not be cut");
     }
 }

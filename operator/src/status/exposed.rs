@@ -2,16 +2,19 @@
 
 use std::collections::BTreeSet;
 
-use mcp_crds::McpServerSpec;
+use mcp_crds::{Expose, Gateway, McpServerSpec, ParentRef};
 
-use crate::cache::{Child, ChildStatus};
+use crate::cache::{Child, ChildStatus, Parent};
 use crate::status::{Reason, Verdict};
+use crate::text::clean;
 
 /// What is known of the route.
 #[derive(Clone, Copy, Debug)]
 pub struct Route<'a> {
     /// The Ingress.
     pub ingress: Option<&'a Child>,
+    /// The HTTPRoute.
+    pub http_route: Option<&'a Child>,
     /// The Secret that cert-manager has not made yet.
     pub pending_certificate: Option<&'a str>,
     /// Hosts that other servers have too.
@@ -26,20 +29,18 @@ pub fn verdict(spec: &McpServerSpec, route: Route<'_>) -> Verdict {
     let Some(expose) = &spec.expose else {
         return Verdict::yes(Reason::ClusterInternal, "reached inside the cluster only");
     };
-    let Some(ingress) = route.ingress else {
-        return Verdict::no(Reason::NoRoute, "there is no Ingress yet");
-    };
-    let ChildStatus::Addresses(addresses) = &ingress.status else {
-        return Verdict::no(Reason::AddressPending, "the Ingress is new");
-    };
-    if addresses.is_empty() {
-        let class = expose
-            .ingress
-            .class_name
-            .as_deref()
-            .map_or_else(|| "of the default IngressClass".to_owned(), |name| format!("of IngressClass {name}"));
-        let message = format!("the controller {class} has published no address for Ingress {}", ingress.key.name);
-        return Verdict::no(Reason::AddressPending, message);
+    let mut admitted = Vec::new();
+    if let Some(gateway) = &expose.gateway {
+        match attached(gateway, route.http_route) {
+            Ok(gateways) => admitted.push(gateways),
+            Err(verdict) => return verdict,
+        }
+    }
+    if expose.gateway.is_none() || expose.ingress.class_name.is_some() {
+        match addresses(expose, route.ingress) {
+            Ok(addresses) => admitted.push(addresses),
+            Err(verdict) => return verdict,
+        }
     }
     if let Some(secret) = route.pending_certificate {
         return Verdict::no(Reason::CertificatePending, format!("Secret {secret} is not there yet"));
@@ -53,5 +54,55 @@ pub fn verdict(spec: &McpServerSpec, route: Route<'_>) -> Verdict {
             format!("another McpServer has {hosts} too: /health and the root well-known path are not routed there");
         return Verdict::yes(Reason::HostShared, message);
     }
-    Verdict::yes(Reason::Exposed, format!("admitted at {}", addresses.join(", ")))
+    Verdict::yes(Reason::Exposed, format!("admitted at {}", admitted.join(", ")))
+}
+
+/// The addresses that the ingress controller published, or what is missing.
+fn addresses(expose: &Expose, ingress: Option<&Child>) -> Result<String, Verdict> {
+    let Some(ingress) = ingress else { return Err(Verdict::no(Reason::NoRoute, "there is no Ingress yet")) };
+    match &ingress.status {
+        ChildStatus::Addresses(addresses) if !addresses.is_empty() => Ok(addresses.join(", ")),
+        ChildStatus::Addresses(_) => {
+            let class = expose.ingress.class_name.as_deref();
+            let class = class
+                .map_or_else(|| "of the default IngressClass".to_owned(), |name| format!("of IngressClass {name}"));
+            let message = format!("the controller {class} has published no address for Ingress {}", ingress.key.name);
+            Err(Verdict::no(Reason::AddressPending, message))
+        }
+        _ => Err(Verdict::no(Reason::AddressPending, "the Ingress is new")),
+    }
+}
+
+/// The Gateways, once each has attached the route, or what the first of them says.
+fn attached(gateway: &Gateway, route: Option<&Child>) -> Result<String, Verdict> {
+    let Some(route) = route else { return Err(Verdict::no(Reason::NoRoute, "there is no HTTPRoute yet")) };
+    let ChildStatus::Parents(parents) = &route.status else {
+        return Err(Verdict::no(Reason::RoutePending, "the HTTPRoute is new"));
+    };
+    for wanted in &gateway.parent_refs {
+        let name = &wanted.name;
+        match parents.iter().find(|parent| is_same(&parent.gateway, wanted, &route.key.namespace)) {
+            Some(Parent { attached: Some(true), .. }) => {}
+            Some(Parent { attached: Some(false), why, .. }) => {
+                let message = format!("Gateway {name} does not take the route: {}", clean(why));
+                return Err(Verdict::no(Reason::RouteRefused, message));
+            }
+            Some(Parent { attached: None, .. }) | None => {
+                let message =
+                    format!("the controller of Gateway {name} has not answered for HTTPRoute {}", route.key.name);
+                return Err(Verdict::no(Reason::RoutePending, message));
+            }
+        }
+    }
+    let names: Vec<_> = gateway.parent_refs.iter().map(|parent| format!("Gateway {}", parent.name)).collect();
+    Ok(names.join(", "))
+}
+
+/// Controllers repeat the reference as it was written, some with the namespace that was left out.
+fn is_same(said: &ParentRef, wanted: &ParentRef, own: &str) -> bool {
+    let namespace = |parent: &ParentRef| parent.namespace.clone().unwrap_or_else(|| own.to_owned());
+    said.name == wanted.name
+        && namespace(said) == namespace(wanted)
+        && said.section_name == wanted.section_name
+        && said.port == wanted.port
 }

@@ -52,6 +52,8 @@ pub struct Observed {
     pub deployment: Option<Arc<Child>>,
     /// The Ingress, when it is ours.
     pub ingress: Option<Arc<Child>>,
+    /// The HTTPRoute, when it is ours.
+    pub http_route: Option<Arc<Child>>,
     /// The pods.
     pub pods: Vec<Arc<PodView>>,
     /// The Secret that cert-manager has not made yet.
@@ -150,6 +152,7 @@ fn verdicts(server: &McpServer, outcome: &Outcome, seen: &Observed, earlier: &Mc
     let stage = available::stage(deployment, wanted, failure);
     let route = Route {
         ingress: seen.ingress.as_deref(),
+        http_route: seen.http_route.as_deref(),
         pending_certificate: seen.pending_certificate.as_deref(),
         shared_hosts: &seen.shared_hosts,
         missing_affinity: seen.missing_affinity.as_deref(),
@@ -165,10 +168,16 @@ fn verdicts(server: &McpServer, outcome: &Outcome, seen: &Observed, earlier: &Mc
 
 /// How many pods there should be. Until the spec is written those of before count: nobody has told them to go.
 fn wanted(server: &McpServer, outcome: &Outcome, deployment: Option<&Child>) -> i32 {
+    let rollout = deployment.and_then(Child::rollout);
     let before = deployment.map_or(1, |deployment| deployment.rollout().map_or(0, |rollout| rollout.replicas));
+    // An autoscaler's number is in the Deployment only.
+    let wanted = match &server.spec.autoscaling {
+        Some(_) => rollout.map_or(1, |rollout| rollout.wanted),
+        None => server.spec.replicas,
+    };
     match outcome {
-        Outcome::Programmed | Outcome::Suspended { converged: true } => server.spec.replicas,
-        Outcome::Suspended { converged: false } | Outcome::Failed(_) => server.spec.replicas.max(before),
+        Outcome::Programmed | Outcome::Suspended { converged: true } => wanted,
+        Outcome::Suspended { converged: false } | Outcome::Failed(_) => wanted.max(before),
     }
 }
 
@@ -212,7 +221,7 @@ fn accepted(server: &McpServer) -> Verdict {
     if loses_sessions(&server.spec) {
         return Verdict::yes(
             Reason::SessionsInMemory,
-            "several pods keep their sessions to themselves: clients of the 2025 revisions lose them when they meet another pod; set spec.redis, or spec.replicas: 1",
+            "several pods keep their sessions to themselves: clients of the 2025 revisions lose them when they meet another pod; set spec.redis, or run one pod",
         );
     }
     Verdict::yes(Reason::Accepted, "the spec can work")
@@ -225,7 +234,8 @@ fn loses_sessions(spec: &McpServerSpec) -> bool {
         None => spec.redis.is_none(),
     };
     let has_state = spec.backend.container.as_ref().is_none_or(|container| !container.stateless);
-    spec.replicas > 1 && in_memory && has_state
+    let most = spec.autoscaling.as_ref().map_or(spec.replicas, |autoscaling| autoscaling.max_replicas);
+    most > 1 && in_memory && has_state
 }
 
 fn verified(

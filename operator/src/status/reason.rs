@@ -79,7 +79,7 @@ reasons! {
     HandshakeFailed: "Available=False, Verified=False", "The backend does not speak MCP with the runtime.", "The message says how far it came; check `spec.backend`.";
     IssuerUnreachable: "Available=False, Verified=False", "The keys of an authorization server cannot be fetched: no token can be verified.", "The message names it: check `spec.auth.issuers` and the network.";
     ClusterInternal: "Exposed=True", "`spec.expose` is not set: the server is reached inside the cluster only.", "Nothing.";
-    Exposed: "Exposed=True", "An ingress controller has admitted the route.", "Nothing.";
+    Exposed: "Exposed=True", "An ingress controller, or every Gateway, has admitted the route.", "Nothing.";
     HostShared: "Exposed=True", "Another server has the same host: only paths that belong to one server are routed.", "Nothing, or choose another host.";
     AffinityUnavailable: "Exposed=True",
         "`spec.expose.affinity` is set, and the ingress controller has no annotation for it: clients change pods.",
@@ -87,6 +87,10 @@ reasons! {
     NoRoute: "Exposed=False", "There is no route yet.", "See Programmed.";
     AddressPending: "Exposed=False", "No ingress controller has published an address for the route.",
         "Check that the controller of the IngressClass runs and publishes its address (Traefik: `publishedService` or `publishStatusAddress`).";
+    RoutePending: "Exposed=False", "No controller has said anything of the HTTPRoute for a Gateway that the spec names.",
+        "Check that the Gateway exists and its controller runs.";
+    RouteRefused: "Exposed=False", "A Gateway does not attach the HTTPRoute, or does not find its Service.",
+        "The message has its controller's words: a Gateway admits routes by `allowedRoutes` and the hosts of its listeners.";
     CertificatePending: "Exposed=False", "cert-manager has not made the certificate yet.", "Look at the Certificate with the Secret's name.";
     Verified: "Verified=True", "The server answers as a client sees it, and refuses whom it should.", "Nothing.";
     BackendReachableDirectly: "Verified=True", "The backend also answers at the pod's own address, past the runtime; only the NetworkPolicy is in the way.", "Let it listen on 127.0.0.1.";
@@ -103,6 +107,18 @@ reasons! {
 }
 
 impl Reason {
+    /// Whether somebody can do something about it.
+    #[must_use]
+    pub fn has_remedy(self) -> bool {
+        !["Nothing", "Wait"].iter().any(|idle| self.remedy().starts_with(idle))
+    }
+
+    /// The place in docs/conditions.md.
+    #[must_use]
+    pub fn anchor(self) -> String {
+        self.as_str().to_lowercase()
+    }
+
     /// Nothing changes until somebody does something: kstatus' `Stalled`.
     #[must_use]
     pub fn stalls(self) -> bool {
@@ -128,8 +144,14 @@ pub fn documentation() -> String {
     use std::fmt::Write as _;
     let mut page = String::from(INTRODUCTION);
     for reason in Reason::ALL {
-        let name = reason.as_str();
-        let _ = writeln!(page, "| `{name}` | {} | {} | {} |", reason.conditions(), reason.meaning(), reason.remedy());
+        let (name, anchor) = (reason.as_str(), reason.anchor());
+        let _ = writeln!(
+            page,
+            "| <a id=\"{anchor}\"></a>`{name}` | {} | {} | {} |",
+            reason.conditions(),
+            reason.meaning(),
+            reason.remedy()
+        );
     }
     page
 }
@@ -142,7 +164,8 @@ const INTRODUCTION: &str =
 `Accepted` (the spec and what it names), `Programmed` (the objects are written), `Available` (the pods), `Exposed` (the
 route) and `Verified` (the server was asked, and answers and refuses as it should) are there from the first write on.
 `Ready` is true when all five are. `Reconciling` and `Stalled` are there only while they hold, as kstatus expects:
-`Reconciling` while the operator or the cluster is still working, `Stalled` when somebody has to do something.
+`Reconciling` while the operator or the cluster is still working, `Stalled` when somebody has to do something. A message about
+which something can be done ends with its place on this page.
 
 | Reason | Condition | Meaning | What to do |
 | --- | --- | --- | --- |

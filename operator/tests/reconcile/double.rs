@@ -132,6 +132,11 @@ impl State {
         let managed =
             json!([{"manager": "mcp-operator", "operation": "Apply", "fieldsType": "FieldsV1", "fieldsV1": fields}]);
         metadata.insert("managedFields".to_owned(), managed);
+        // Nor what another manager holds: see `apply::handover`.
+        let held = self.objects.get(path).and_then(|before| before.pointer("/spec/replicas")).cloned();
+        if let (Some(replicas), Some(spec)) = (held, object.pointer_mut("/spec").and_then(Value::as_object_mut)) {
+            spec.entry("replicas").or_insert(replicas);
+        }
         // Who applies an object does not touch its status.
         if let Some(status) = self.objects.get(path).and_then(|before| before.get("status")) {
             object.as_object_mut().unwrap().entry("status").or_insert(status.clone());

@@ -158,6 +158,52 @@ async fn a_change_writes_only_what_it_changes() {
     assert_eq!(world.api.requests(), ["PATCH services/demo", "PATCH mcpservers/demo/status"]);
 }
 
+/// The next version of a server.
+fn changed(server: Fixture) -> McpServer {
+    let mut server = server.build();
+    server.metadata.generation = Some(2);
+    server.metadata.resource_version = Some("2".to_owned());
+    server
+}
+
+/// A Deployment whose `replicas` nobody owns any more has one pod.
+#[tokio::test]
+async fn the_number_of_pods_is_held_by_somebody_before_it_is_left_out() {
+    let world = World::with(server("demo").replicas(3));
+    world.reconcile().await.unwrap();
+    world.see(changed(server("demo").replicas(3).autoscaled(2, 5)));
+    world.api.requests();
+    world.reconcile().await.unwrap();
+    let expected = [
+        "GET horizontalpodautoscalers/demo",
+        "PATCH horizontalpodautoscalers/demo",
+        "GET deployments/demo",
+        "PATCH deployments/demo",
+        "PATCH deployments/demo",
+        "PATCH mcpservers/demo/status",
+    ];
+    assert_eq!(world.api.requests(), expected);
+    let deployment = world.api.get(&deployment_path()).unwrap();
+    assert_eq!(deployment["spec"]["replicas"], 3);
+    let fields = deployment["metadata"]["managedFields"].to_string();
+    assert!(fields.contains("f:template") && !fields.contains("f:replicas"), "the last to apply left it out: {fields}");
+    world.reconcile().await.unwrap();
+    assert_eq!(world.api.requests(), Vec::<String>::new(), "once");
+}
+
+#[tokio::test]
+async fn a_number_that_could_not_be_held_is_not_left_out() {
+    let world = World::with(server("demo").replicas(3));
+    world.reconcile().await.unwrap();
+    world.see(changed(server("demo").replicas(3).autoscaled(2, 5)));
+    world
+        .api
+        .fail(|method, path| (method == Method::PATCH && path.contains("/deployments/")).then_some(Fault::Status(409)));
+    let error = world.reconcile().await.unwrap_err();
+    assert_eq!(error.retry(), Retry::Backoff, "{error:?}");
+    assert_eq!(world.api.get(&deployment_path()).unwrap()["spec"]["replicas"], 3);
+}
+
 #[tokio::test]
 async fn a_refused_write_is_said_and_the_pods_wait() {
     for (code, reason) in [(403, "Forbidden"), (422, "Rejected"), (500, "ApplyFailed"), (409, "ApplyFailed")] {
@@ -429,4 +475,29 @@ async fn a_server_that_goes_in_the_middle_is_forgotten() {
     world.reconcile().await.unwrap();
     let metrics = String::from_utf8(world.ctx.metrics.text().unwrap()).unwrap();
     assert!(!metrics.contains("demo"), "{metrics}");
+}
+
+/// Prometheus or a Gateway may come to a cluster later, or never.
+#[tokio::test]
+async fn a_kind_that_the_cluster_lacks_is_neither_written_nor_pruned() {
+    let gateway: Value = json!({"parentRefs": [{"name": "public"}]});
+    let exposed = || {
+        server("demo").exposed("a.example").with(|spec| {
+            spec.expose.as_mut().unwrap().gateway = Some(serde_json::from_value(gateway.clone()).unwrap());
+        })
+    };
+    let world = World::with(exposed());
+    world.reconcile().await.unwrap_err();
+    let (_, reason, message) = world.condition("Accepted");
+    assert_eq!(reason, "MissingReference");
+    assert!(message.contains("install the Gateway API"), "{message}");
+    world.ctx.cache.apis.serve(Kind::HttpRoute);
+    world.reconcile().await.unwrap();
+    let path = format!("/apis/gateway.networking.k8s.io/v1/namespaces/{NAMESPACE}/httproutes/demo");
+    assert_eq!(world.api.get(&path).unwrap()["spec"]["parentRefs"], gateway["parentRefs"]);
+    assert_eq!(world.condition("Exposed").1, "RoutePending");
+    world.api.requests();
+    world.see(changed(server("demo")));
+    world.reconcile().await.unwrap();
+    assert!(world.api.requests().contains(&"DELETE httproutes/demo".to_owned()));
 }

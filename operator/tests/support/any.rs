@@ -33,9 +33,12 @@ fn spec() -> impl Strategy<Value = McpServerSpec> {
         let auth = if expose.is_some() && auth.is_none() { Some(json!({"anonymous": "Allow"})) } else { auth };
         let mut spec = json!({
             "backend": backend, "replicas": replicas, "rateLimits": {"perClient": rate}, "observability": observability,
-            "networkPolicy": network_policy, "disruption": {"drainSeconds": drain}, "service": service, "pod": pod,
+            "networkPolicy": network_policy, "disruption": {"drainSeconds": drain, "maxUnavailable": "50%"}, "service": service, "pod": pod,
             "runtime": runtime, "sessions": sessions,
         });
+        if replicas % 3 == 0 {
+            spec["autoscaling"] = json!({"minReplicas": replicas % 7 + 1, "maxReplicas": 9});
+        }
         let optional = [("expose", expose), ("auth", auth), ("redis", redis), ("cors", cors)];
         for (field, value) in optional.into_iter().filter_map(|(field, value)| Some((field, value?))) {
             spec[field] = value;
@@ -95,9 +98,11 @@ fn expose() -> impl Strategy<Value = Value> {
     (hosts, path, 10..=86400, affinity, proxies, tls, profile, annotations()).prop_map(
         |(hosts, path, timeout, affinity, proxies, tls, profile, annotations)| {
             let hosts: Vec<_> = hosts.into_keys().collect();
+            let gateway =
+                (timeout % 2 == 0).then(|| json!({"parentRefs": [{"name": "public", "namespace": "gateways"}]}));
             json!({
                 "hosts": hosts, "path": path, "streamTimeoutSeconds": timeout, "affinity": affinity,
-                "trustedProxies": proxies, "tls": tls,
+                "trustedProxies": proxies, "tls": tls, "gateway": gateway,
                 "ingress": {"profile": profile, "annotations": annotations},
             })
         },
@@ -159,9 +164,13 @@ fn observability() -> impl Strategy<Value = Value> {
     let levels = select(vec!["ERROR", "WARNING", "INFO", "DEBUG", "TRACE"]);
     // Below the ports of the user's container, which CEL would compare.
     let port = select(vec![json!(null), json!(1024), json!(9999)]);
-    (levels, select(vec!["json", "text"]), any::<bool>(), port).prop_map(|(level, format, enabled, port)| {
-        json!({"logLevel": level, "logFormat": format, "metrics": {"enabled": enabled, "port": port}})
-    })
+    let monitor = select(vec![json!(null), json!({"labels": {"app.kubernetes.io/name": "mine"}})]);
+    (levels, select(vec!["json", "text"]), any::<bool>(), port, monitor).prop_map(
+        |(level, format, enabled, port, monitor)| {
+            let metrics = json!({"enabled": enabled, "port": port, "serviceMonitor": monitor});
+            json!({"logLevel": level, "logFormat": format, "metrics": metrics})
+        },
+    )
 }
 
 fn network_policy() -> impl Strategy<Value = Value> {

@@ -49,6 +49,11 @@ impl Fixture {
         self
     }
 
+    pub fn autoscaled(mut self, fewest: i32, most: i32) -> Self {
+        self.0.spec.autoscaling = Some(parse(json!({"minReplicas": fewest, "maxReplicas": most})));
+        self
+    }
+
     /// By plain HTTP, to everybody, unless said otherwise.
     pub fn exposed(mut self, host: &str) -> Self {
         self.0.spec.expose = Some(parse(json!({"hosts": [host]})));

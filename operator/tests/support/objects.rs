@@ -18,7 +18,11 @@ pub fn all(children: &Children) -> Vec<Value> {
         network_policy,
         service,
         deployment,
+        disruption_budget,
+        autoscaler,
         ingress,
+        http_route,
+        service_monitor,
         live_digest: _,
     } = children;
     let objects = [
@@ -29,7 +33,11 @@ pub fn all(children: &Children) -> Vec<Value> {
         network_policy.as_ref().map(json),
         Some(json(service)),
         Some(json(deployment)),
+        disruption_budget.as_ref().map(json),
+        autoscaler.as_ref().map(json),
         ingress.as_ref().map(json),
+        http_route.as_ref().map(json),
+        service_monitor.as_ref().map(json),
     ];
     objects.into_iter().flatten().collect()
 }

@@ -61,6 +61,58 @@ pub async fn the_route_goes_when_expose_does(stage: &mut Stage) -> Result<()> {
     space.condition("demo", "Exposed", |condition| condition.reason == "ClusterInternal").await.map(drop)
 }
 
+/// With the real controller-manager: its autoscaler keeps to the bounds without any metric.
+pub async fn the_number_of_pods_is_handed_over_and_back_without_a_reset(stage: &mut Stage) -> Result<()> {
+    let space = stage.namespace("autoscaled").await?;
+    let autoscaled = |fewest: i32| json!({"backend": {"builtin": {}}, "replicas": 3, "autoscaling": {"minReplicas": fewest, "maxReplicas": 6}});
+    // Each change of a Deployment's spec counts: a reset that lasted a moment would be seen.
+    let state = async || {
+        let deployment = space.api::<Deployment>().get("demo").await?;
+        Ok::<_, anyhow::Error>((deployment.metadata.generation, deployment.spec.unwrap_or_default().replicas))
+    };
+    space.serve("demo", json!({"backend": {"builtin": {}}, "replicas": 3})).await?;
+    space.programmed("demo").await?;
+    let before = state().await?;
+    ensure!(before.1 == Some(3), "{before:?}");
+    space.serve("demo", autoscaled(2)).await?;
+    space.programmed("demo").await?;
+    space.exists::<HorizontalPodAutoscaler>("demo").await?;
+    ensure!(state().await? == before, "{:?} was {before:?}", state().await?);
+    let managers = space.api::<Deployment>().get("demo").await?.managed_fields().to_vec();
+    let holder = managers.iter().find(|entry| entry.manager.as_deref() == Some("mcp-operator-replicas"));
+    ensure!(holder.is_some(), "{managers:?}");
+
+    space.serve("demo", autoscaled(5)).await?;
+    eventually("the autoscaler has five pods", async || Ok((state().await?.1 == Some(5)).then_some(()))).await?;
+    space.programmed("demo").await?;
+    sleep(Duration::from_secs(2)).await;
+    let scaled = state().await?;
+    ensure!(scaled.1 == Some(5), "the operator took it back: {scaled:?}");
+
+    space.serve("demo", json!({"backend": {"builtin": {}}, "replicas": 5})).await?;
+    space.programmed("demo").await?;
+    space.gone::<HorizontalPodAutoscaler>("demo").await?;
+    ensure!(state().await? == scaled, "{:?} was {scaled:?}", state().await?);
+    // And it is ours again.
+    merge::<Deployment>(&space, "demo", json!({"spec": {"replicas": 9}})).await?;
+    eventually("it is repaired", async || Ok((state().await?.1 == Some(5)).then_some(()))).await
+}
+
+pub async fn a_budget_comes_and_goes_with_the_second_pod(stage: &mut Stage) -> Result<()> {
+    let space = stage.namespace("budget").await?;
+    space.serve("demo", builtin()).await?;
+    space.programmed("demo").await?;
+    ensure!(space.api::<PodDisruptionBudget>().get_opt("demo").await?.is_none());
+    // As `kubectl scale` does it.
+    let scale = json!({"spec": {"replicas": 2}});
+    space.api::<McpServer>().patch_scale("demo", &PatchParams::default(), &Patch::Merge(scale)).await?;
+    space.exists::<PodDisruptionBudget>("demo").await?;
+    space.condition("demo", "Accepted", |condition| condition.reason == "SessionsInMemory").await?;
+    let scale = json!({"spec": {"replicas": 1}});
+    space.api::<McpServer>().patch_scale("demo", &PatchParams::default(), &Patch::Merge(scale)).await?;
+    space.gone::<PodDisruptionBudget>("demo").await
+}
+
 pub async fn old_boot_configurations_go_with_their_replica_sets(stage: &mut Stage) -> Result<()> {
     let space = stage.namespace("boot").await?;
     space.serve("demo", json!({"backend": {"builtin": {}}, "sessions": {"idleTimeoutSeconds": 100}})).await?;

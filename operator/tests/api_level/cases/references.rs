@@ -37,3 +37,55 @@ pub async fn a_class_that_appears_completes_the_route(stage: &mut Stage) -> Resu
     space.programmed("demo").await?;
     space.exists::<Ingress>("demo").await.map(drop)
 }
+
+/// The Gateway API is installed after the operator. Only its shape matters here: that the upstream definition takes our
+/// route is tested where that is at hand.
+pub async fn an_api_that_comes_later_completes_the_route(stage: &mut Stage) -> Result<()> {
+    let space = stage.namespace("gateway").await?;
+    let spec = json!({
+        "backend": {"builtin": {}}, "auth": {"anonymous": "Allow"},
+        "expose": {"hosts": ["g.example"], "gateway": {"parentRefs": [{"name": "public", "namespace": "gateways"}]}},
+    });
+    space.serve("demo", spec).await?;
+    let missing = space.condition("demo", "Accepted", |condition| condition.status == "False").await?;
+    ensure!(missing.message.contains("install the Gateway API"), "{missing:?}");
+    let any = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    let definition = json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {
+            "name": "httproutes.gateway.networking.k8s.io",
+            "annotations": {"api-approved.kubernetes.io": "unapproved, a test's"},
+        },
+        "spec": {
+            "group": "gateway.networking.k8s.io", "scope": "Namespaced",
+            "names": {"kind": "HTTPRoute", "plural": "httproutes", "singular": "httproute", "listKind": "HTTPRouteList"},
+            "versions": [{
+                "name": "v1", "served": true, "storage": true, "subresources": {"status": {}},
+                "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": any, "status": any}}},
+            }],
+        },
+    });
+    let definitions = Api::<CustomResourceDefinition>::all(stage.client.clone());
+    definitions.create(&PostParams::default(), &serde_json::from_value(definition)?).await?;
+    space.programmed("demo").await?;
+    let route = space.exists::<HttpRoute>("demo").await?;
+    ensure!(route.spec.hostnames == ["g.example"] && route.spec.rules[0].backend_refs[0].name == "demo", "{route:?}");
+    space.condition("demo", "Exposed", |condition| condition.reason == "RoutePending").await?;
+    let said = |status: &str| {
+        json!({"status": {"parents": [{
+            "parentRef": {"name": "public", "namespace": "gateways"}, "controllerName": "example.com/test",
+            "conditions": [{
+                "type": "Accepted", "status": status, "reason": "NotAllowedByListeners", "message": "no listener",
+                "observedGeneration": 1, "lastTransitionTime": "2026-01-01T00:00:00Z",
+            }],
+        }]}})
+    };
+    let routes = space.api::<HttpRoute>();
+    routes.patch_status("demo", &PatchParams::default(), &Patch::Merge(said("False"))).await?;
+    let refused = space.condition("demo", "Exposed", |condition| condition.reason == "RouteRefused").await?;
+    ensure!(refused.message.contains("NotAllowedByListeners: no listener"), "{refused:?}");
+    routes.patch_status("demo", &PatchParams::default(), &Patch::Merge(said("True"))).await?;
+    space.condition("demo", "Exposed", |condition| condition.status == "True").await?;
+    space.serve("demo", builtin()).await?;
+    space.gone::<HttpRoute>("demo").await
+}
