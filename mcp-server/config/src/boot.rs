@@ -9,6 +9,7 @@ use url::Url;
 
 use crate::live::{Auth, Cors, Http, LogLevel, RateLimits};
 use crate::policy::Tools;
+use crate::redis::Redis;
 
 /// The whole configuration of a runtime.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
@@ -179,61 +180,6 @@ pub struct Container {
     /// It keeps no session state: any replica answers any request.
     #[serde(default)]
     pub stateless: bool,
-}
-
-/// The redis that replicas share. Exactly one of `url` and `url_file`.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, PartialEq, Eq)]
-#[serde(deny_unknown_fields)]
-pub struct Redis {
-    /// URL: redis://[user:password@]host:port/database, or rediss:// for TLS.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub url: Option<String>,
-    /// File with the URL.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub url_file: Option<PathBuf>,
-    /// Connections at most.
-    #[serde(default = "default_connections")]
-    pub max_connections: u32,
-    /// Seconds after which a command without answer has failed.
-    #[serde(default = "default_socket_timeout")]
-    pub socket_timeout: u32,
-    /// Begins every key, so that servers which share a redis never meet. Default: `mcp:` and the server's name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub key_prefix: Option<String>,
-}
-
-impl Default for Redis {
-    fn default() -> Self {
-        Self {
-            url: None,
-            url_file: None,
-            max_connections: default_connections(),
-            socket_timeout: default_socket_timeout(),
-            key_prefix: None,
-        }
-    }
-}
-
-impl std::fmt::Debug for Redis {
-    /// Without the URL, which may hold a password.
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter
-            .debug_struct("Redis")
-            .field("url", &self.url.as_ref().map(|_| "redacted"))
-            .field("url_file", &self.url_file)
-            .field("max_connections", &self.max_connections)
-            .field("socket_timeout", &self.socket_timeout)
-            .field("key_prefix", &self.key_prefix)
-            .finish()
-    }
-}
-
-fn default_connections() -> u32 {
-    50
-}
-
-fn default_socket_timeout() -> u32 {
-    5
 }
 
 /// The database: PostgreSQL or SQLite. Exactly one of `url` and `url_file`.

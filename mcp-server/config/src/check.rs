@@ -2,7 +2,7 @@
 
 use crate::{
     Anonymous, Audit, Auth, Backend, Config, Cors, Database, Drain, Handler, Http, Invalid, Keys, Live, Metrics, Otel,
-    PerClient, RateLimits, Redis, Server, SessionStore, Sessions, policy,
+    PerClient, RateLimits, Server, SessionStore, Sessions, policy,
 };
 
 /// A pool beyond that is a mistake: no database serves so many connections of one process well.
@@ -173,23 +173,6 @@ impl Backend {
             }
             Self::Container(_) => Ok(()),
         }
-    }
-}
-
-impl Redis {
-    fn check(&self) -> Result<(), Invalid> {
-        let Self { url, url_file, max_connections, socket_timeout, key_prefix: _ } = self;
-        match (url, url_file) {
-            (Some(_), Some(_)) => return invalid("redis: `url` and `url_file` are both given: remove one"),
-            (None, None) => return invalid("redis: neither `url` nor `url_file` is given: write one"),
-            // The URL is not shown: it may hold a password.
-            (Some(url), None) if !(url.starts_with("redis://") || url.starts_with("rediss://")) => {
-                return invalid("redis.url: it begins with neither redis:// nor rediss://");
-            }
-            (Some(_), None) | (None, Some(_)) => {}
-        }
-        positive("redis.max_connections", *max_connections)?;
-        positive("redis.socket_timeout", *socket_timeout)
     }
 }
 
@@ -397,7 +380,7 @@ fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
 }
 
-fn positive(field: &str, value: u32) -> Result<(), Invalid> {
+pub(crate) fn positive(field: &str, value: u32) -> Result<(), Invalid> {
     if value == 0 { invalid(format!("{field}: 0 is too few: write 1 or more")) } else { Ok(()) }
 }
 

@@ -116,7 +116,7 @@ impl Environment {
         if let Some(Secret(url)) = &self.redis_url {
             let redis = config.redis.get_or_insert_with(Redis::default);
             redis.url = Some(url.clone());
-            redis.url_file = None;
+            (redis.url_file, redis.sentinel, redis.cluster) = (None, None, None);
         }
         if let Some(redis) = &mut config.redis {
             set(&mut redis.max_connections, self.redis_connections);

@@ -16,12 +16,13 @@ mod environment;
 mod live;
 mod parse;
 mod policy;
+mod redis;
 pub mod report;
 mod unknown;
 
 pub use boot::{
     Audit, Backend, Builtin, Config, Container, Database, Drain, Handler, Keys, LogFormat, Logging, Metrics, Otel,
-    OtelProtocol, Redis, Server, SessionStore, Sessions, Transport,
+    OtelProtocol, Server, SessionStore, Sessions, Transport,
 };
 pub use check::{check_database_url, check_together};
 pub use environment::Environment;
@@ -30,6 +31,7 @@ pub use live::{
 };
 pub use parse::{FORMAT_VERSION, Invalid, Unknown, digest, parse_boot, parse_live};
 pub use policy::{MethodScopes, ToolScopes, Tools};
+pub use redis::{Cluster, Redis, Sentinel};
 
 /// The JSON Schema of the boot file, which alone holds every section of the live file too.
 #[must_use]

@@ -1,10 +1,19 @@
 //! What outlives a request and is not the backend's: the redis that replicas share, and the key that binds sessions to
 //! their owners. Sessions themselves are in [`crate::mcp`]; here is only where they are written.
+//!
+//! ```text
+//! Redis   run, run_all, script, waiting; breaker           what callers see, whatever stands behind it
+//!   Link    lanes: pipelined connections, made anew when they break
+//!     Target    what the configuration and its files say: one server, sentinels, a cluster
+//! ```
 
 mod breaker;
+mod fault;
 mod keys;
+mod link;
 mod redis;
 mod replica;
+mod script;
 mod source;
 
 use std::sync::Arc;
@@ -13,8 +22,9 @@ use mcp_server_config::{Config, SessionStore};
 
 pub use self::keys::SessionKey;
 pub(crate) use self::keys::random_bytes;
-pub use self::redis::{Redis, Unavailable};
+pub use self::redis::{Redis, Unavailable, Waiting};
 pub use self::replica::Replica;
+pub use self::script::Script;
 
 /// Why the state cannot be opened.
 #[derive(Debug, thiserror::Error)]

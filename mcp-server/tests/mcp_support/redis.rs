@@ -72,10 +72,9 @@ impl Redis {
     pub fn config(&self, mut config: Config) -> Config {
         config.redis = Some(Section {
             url: Some(self.url()),
-            url_file: None,
-            max_connections: 50,
             socket_timeout: 2,
             key_prefix: Some("mcp:test-uid".to_owned()),
+            ..Section::default()
         });
         config.keys = Some(Keys { dir: self.dir.path().join("keys") });
         config

@@ -114,12 +114,12 @@ fn container_url(container: &mcp_crds::Container) -> Result<Url, Invalid> {
 
 fn redis(id: &Identity, redis: &mcp_crds::Redis) -> Result<Redis, Invalid> {
     Ok(Redis {
-        url: None,
         url_file: Some(PathBuf::from(mounts::REDIS_URL_FILE)),
         max_connections: number("spec.redis.maxConnections", redis.max_connections)?,
         socket_timeout: number("spec.redis.socketTimeoutSeconds", redis.socket_timeout_seconds)?,
         // The UID: a server of the same name in another namespace, or made anew, must not meet these keys.
         key_prefix: Some(format!("mcp:{}", id.uid)),
+        ..Redis::default()
     })
 }
 

@@ -242,10 +242,7 @@ mod tests {
         let hanging = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
         let redis = Some(Section {
             url: Some(format!("redis://{}", hanging.local_addr().expect("bound"))),
-            url_file: None,
-            max_connections: 1,
-            socket_timeout: 5,
-            key_prefix: None,
+            ..Section::default()
         });
         let config = Config { redis, ..Config::default() };
         let state = State::open(&config).await.expect("opened");
