@@ -88,7 +88,7 @@ pub async fn a_missing_secret_is_named_and_recovered_from(context: &Context) -> 
 
 pub async fn an_unreachable_issuer_is_reported(context: &Context) -> Result<Done> {
     // A name that the cluster's DNS does not know.
-    let issuers = "issuers: [{url: \"https://nobody.example.com\", serverUrl: \"http://nobody.invalid\"}]";
+    let issuers = "issuers: [{url: \"https://nobody.example.com\", serverUrl: \"https://nobody.invalid\"}]";
     let exposed = context.exposed_with_auth("user");
     let others: String =
         exposed.lines().filter(|line| !line.starts_with("auth:")).map(|line| format!("{line}\n")).collect();

@@ -2,7 +2,7 @@
 
 use crate::{
     Anonymous, Audit, Auth, Backend, Config, Cors, Database, Drain, Handler, Http, Invalid, Keys, Live, Metrics, Otel,
-    PerClient, RateLimits, Server, SessionStore, Sessions, policy,
+    PerClient, RateLimits, Server, SessionStore, Sessions, issuer, policy,
 };
 
 /// A pool beyond that is a mistake: no database serves so many connections of one process well.
@@ -293,12 +293,11 @@ impl Auth {
                 return invalid(format!("{field}: {url} is named twice: remove one"));
             }
         }
+        if let Some(url) = issuer_url {
+            issuer::check_transport("auth.issuer_url", url)?;
+        }
         for (index, issuer) in issuers.iter().enumerate() {
-            for (field, url) in [("server_url", &issuer.server_url), ("jwks_url", &issuer.jwks_url)] {
-                if let Some(url) = url {
-                    check_http_url(&format!("auth.issuers[{index}].{field}"), url.as_str())?;
-                }
-            }
+            issuer.check(&format!("auth.issuers[{index}]"))?;
         }
         if let Some(url) = resource_server_url {
             check_http_url("auth.resource_server_url", url.as_str())?;
@@ -360,7 +359,7 @@ fn check_path(field: &str, path: &str) -> Result<(), Invalid> {
     Ok(())
 }
 
-fn check_http_url(field: &str, text: &str) -> Result<(), Invalid> {
+pub(crate) fn check_http_url(field: &str, text: &str) -> Result<(), Invalid> {
     let wrong = |why: &str| invalid(format!("{field}: {why}: write a URL like https://auth.example.com"));
     match url::Url::parse(text) {
         Err(error) => wrong(&error.to_string()),

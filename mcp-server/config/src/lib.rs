@@ -13,6 +13,7 @@
 mod boot;
 mod check;
 mod environment;
+mod issuer;
 mod live;
 mod parse;
 mod policy;
@@ -27,7 +28,8 @@ pub use boot::{
 pub use check::{check_database_url, check_together};
 pub use environment::Environment;
 pub use live::{
-    Algorithm, Anonymous, Auth, Cors, Count, Http, Issuer, Live, LogLevel, PerClient, PublicUrl, RateLimits,
+    Algorithm, Anonymous, Auth, Cors, Count, Http, Introspected, Introspection, Issuer, Live, LogLevel, PerClient,
+    PublicUrl, RateLimits,
 };
 pub use parse::{FORMAT_VERSION, Invalid, Unknown, digest, parse_boot, parse_live};
 pub use policy::{MethodScopes, ToolScopes, Tools};

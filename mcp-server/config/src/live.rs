@@ -129,14 +129,57 @@ pub struct Issuer {
     /// PEM file of the certificate authorities of the issuer's server. Default: the public ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<PathBuf>,
+    /// Fetch keys and answers without TLS although the address is no loopback address, no name inside of a cluster and no
+    /// single word: whoever is on the way can make tokens then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allow_http: bool,
+    /// Ask the issuer about its tokens (RFC 7662). Without it only JWTs are accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub introspection: Option<Introspection>,
 }
 
 impl Issuer {
     /// One with defaults.
     #[must_use]
     pub fn new(url: String) -> Self {
-        Self { url, server_url: None, audiences: Vec::new(), jwks_url: None, algorithms: Vec::new(), ca_file: None }
+        Self {
+            url,
+            server_url: None,
+            audiences: Vec::new(),
+            jwks_url: None,
+            algorithms: Vec::new(),
+            ca_file: None,
+            allow_http: false,
+            introspection: None,
+        }
     }
+}
+
+/// How an issuer is asked about tokens. Good answers are remembered for a minute at most, bad ones for ten seconds.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Introspection {
+    /// Where. Default: what the metadata says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<Url>,
+    /// The client as which this server asks.
+    pub client_id: String,
+    /// File with that client's secret, which goes out by `client_secret_basic`. Read for each question.
+    pub client_secret_file: PathBuf,
+    /// Which tokens are asked about.
+    #[serde(default)]
+    pub tokens: Introspected,
+}
+
+/// Which tokens an issuer is asked about.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Introspected {
+    /// Those that are no JWTs. JWTs are verified here and stay good until they expire.
+    #[default]
+    Opaque,
+    /// JWTs too, once they are verified here: one that was revoked is refused within a minute.
+    All,
 }
 
 /// An asymmetric signature algorithm (RFC 7518, RFC 8037).

@@ -85,6 +85,12 @@ fn refused_boot_files_are_explained() {
         ("no issuer", "auth: {required_scopes: [read]}\n"),
         ("issuer no URL", "auth: {issuer_url: auth.example.com}\n"),
         ("issuer with password", "auth: {issuer_url: 'https://user:secret@auth.example.com'}\n"),
+        ("issuer without TLS", "auth: {issuer_url: 'http://auth.example.com'}\n"),
+        ("keys without TLS", "auth: {issuers: [{url: 'https://a', jwks_url: 'http://a.example.com/k'}]}\n"),
+        (
+            "introspection without client",
+            "auth: {issuers: [{url: 'https://a', introspection: {client_id: '', client_secret_file: /f}}]}\n",
+        ),
         ("scope with space", "auth: {issuer_url: 'https://a', required_scopes: ['user read']}\n"),
         ("tool scopes without tools", "auth: {issuer_url: 'https://a', tool_scopes: [{tools: [], scopes: [a]}]}\n"),
         ("tool scopes without scopes", "auth: {issuer_url: 'https://a', tool_scopes: [{tools: ['*'], scopes: []}]}\n"),

@@ -9,14 +9,15 @@ use mcp_server_config::PublicUrl;
 use mcp_server_config::report::IssuerReport;
 
 use super::bearer;
-use super::cache::{self, TokenCache};
+use super::cache::{self, TokenCache, TokenDigest};
 use super::clock::{Clock, SystemClock};
+use super::introspection::{self, Introspector};
 use super::principal::{Caller, Principal};
 use super::rejection::{Reason, Rejection};
 use super::resource;
 use super::settings::{IssuerSettings, Settings, Setup, SetupError};
 use super::source::{KeySource, Statistics};
-use super::token::{Outcome, Unverified};
+use super::token::{self, Outcome, Unverified};
 
 /// Decides who a caller is. One for each live configuration.
 pub struct Authenticator {
@@ -33,7 +34,10 @@ struct Issuer {
     name: Arc<str>,
     audiences: HashSet<String>,
     keys: Arc<KeySource>,
+    introspector: Option<Arc<Introspector>>,
 }
+
+const NOT_ACTIVE: Reason = Reason::Invalid("no issuer stands by the token");
 
 impl Authenticator {
     /// Makes one, and starts to fetch the keys of its issuers. Call within a tokio runtime.
@@ -85,17 +89,86 @@ impl Authenticator {
             return if self.settings.anonymous { Ok(Caller::Anonymous) } else { Err(Reason::Missing) };
         };
 
+        if token.len() > token::MAX_BYTES {
+            return Err(Reason::Invalid("the token is too long"));
+        }
         let digest = cache::digest(token, asked.origin());
         let now = self.clock.unix();
-        let principal = match self.tokens.get(&digest, now).await {
-            Some(principal) => principal,
-            None => {
-                let principal = Arc::new(self.verify(token, asked).await?);
-                self.tokens.put(digest, principal.clone(), now).await;
-                principal
+        match self.tokens.get(&digest, now) {
+            Some(principal) => Ok(Caller::Principal(principal)),
+            None => self.learn(token, digest, asked, now).await.map(Caller::Principal),
+        }
+    }
+
+    /// Finds out whose token that is, and remembers it.
+    async fn learn(
+        &self,
+        token: &str,
+        digest: TokenDigest,
+        asked: &PublicUrl,
+        now: u64,
+    ) -> Result<Arc<Principal>, Reason> {
+        if let Some(reason) = self.tokens.refused(&digest, now) {
+            return Err(reason);
+        }
+        let asks = self.issuers.iter().any(|issuer| issuer.introspector.is_some());
+        let (principal, at_most) = if asks && !token::is_jwt(token) {
+            let learned = self.ask(token, &digest, asked).await;
+            (self.remember_refusal(learned, digest, now)?, introspection::REMEMBERED)
+        } else {
+            let (issuer, principal) = self.verify(token, asked).await?;
+            match &issuer.introspector {
+                Some(introspector) if introspector.settings().all => {
+                    let standing = Self::stands_by(issuer, introspector, token, &digest).await;
+                    self.remember_refusal(standing, digest, now)?;
+                    (principal, introspection::REMEMBERED)
+                }
+                Some(_) | None => (principal, u64::MAX),
             }
         };
-        Ok(Caller::Principal(principal))
+        let principal = Arc::new(principal);
+        self.tokens.put(digest, Arc::clone(&principal), now, at_most);
+        Ok(principal)
+    }
+
+    /// A bad answer is remembered for a moment; none is not.
+    fn remember_refusal<T>(&self, answer: Result<T, Reason>, token: TokenDigest, now: u64) -> Result<T, Reason> {
+        if let Err(reason) = &answer
+            && *reason != Reason::Unavailable
+        {
+            self.tokens.refuse(token, *reason, now);
+        }
+        answer
+    }
+
+    /// The owner of a token that says nothing by itself, by the first issuer that knows it.
+    async fn ask(&self, token: &str, digest: &TokenDigest, asked: &PublicUrl) -> Result<Principal, Reason> {
+        let mut refusal = NOT_ACTIVE;
+        for issuer in &self.issuers {
+            let Some(introspector) = &issuer.introspector else { continue };
+            match introspector.ask(token, digest).await {
+                Ok(answer) if answer.is_active_for(&issuer.name) => {
+                    let now = self.clock.unix();
+                    let accepts = |audience: &str| self.accepts(issuer, audience, asked);
+                    return answer.claims(&issuer.name, now).check(&issuer.name, accepts, now);
+                }
+                Ok(_) => {}
+                // Perhaps it is one of this issuer.
+                Err(reason) => refusal = reason,
+            }
+        }
+        Err(refusal)
+    }
+
+    /// The issuer has not revoked its JWT.
+    async fn stands_by(
+        issuer: &Issuer,
+        introspector: &Arc<Introspector>,
+        token: &str,
+        digest: &TokenDigest,
+    ) -> Result<(), Reason> {
+        let answer = introspector.ask(token, digest).await?;
+        if answer.is_active_for(&issuer.name) { Ok(()) } else { Err(NOT_ACTIVE) }
     }
 
     /// The refusal of a caller that has not all of these scopes. Who came without a token is asked for one.
@@ -107,7 +180,7 @@ impl Authenticator {
         Rejection::new(reason, resource::metadata_url(asked, &self.path), scopes)
     }
 
-    async fn verify(&self, token: &str, asked: &PublicUrl) -> Result<Principal, Reason> {
+    async fn verify(&self, token: &str, asked: &PublicUrl) -> Result<(&Issuer, Principal), Reason> {
         let unverified = Unverified::read(token)?;
         let issuer = self
             .issuers
@@ -130,7 +203,7 @@ impl Authenticator {
         match outcome {
             Outcome::Signed(claims) => {
                 let accepts = |audience: &str| self.accepts(issuer, audience, asked);
-                claims.check(&issuer.name, accepts, self.clock.unix())
+                Ok((issuer, claims.check(&issuer.name, accepts, self.clock.unix())?))
             }
             Outcome::UnknownKey => Err(Reason::Invalid("the token is signed with a key that its issuer does not name")),
             Outcome::Refused(reason) => Err(reason),
@@ -164,12 +237,20 @@ impl Authenticator {
     /// Each issuer, for `/server` and `/health`.
     #[must_use]
     pub fn reports(&self) -> Vec<IssuerReport> {
-        self.issuers.iter().map(|issuer| issuer.keys.report()).collect()
+        self.issuers.iter().map(Issuer::report).collect()
     }
 
     /// Each issuer, for the metrics.
     pub(super) fn statistics(&self) -> impl Iterator<Item = Statistics> {
-        self.issuers.iter().map(|issuer| issuer.keys.statistics())
+        self.issuers.iter().map(|issuer| Statistics {
+            introspections: issuer.introspector.as_ref().map(|introspector| introspector.counts()),
+            ..issuer.keys.statistics()
+        })
+    }
+
+    /// How often a token was remembered, and how often not.
+    pub(super) fn lookups(&self) -> (u64, u64) {
+        self.tokens.lookups()
     }
 
     /// The check `auth_server` of `/health`: `None` where no issuer is configured, an error where the last attempt to
@@ -204,16 +285,26 @@ impl Authenticator {
 impl Issuer {
     /// With the keys of the previous configuration where nothing about them has changed.
     fn new(settings: &IssuerSettings, previous: Option<&Authenticator>, clock: &Arc<dyn Clock>) -> Self {
-        let IssuerSettings { origin, audiences } = settings;
-        let known = previous
-            .into_iter()
-            .flat_map(|previous| &previous.issuers)
-            .map(|issuer| &issuer.keys)
-            .find(|keys| keys.origin() == origin);
+        let IssuerSettings { origin, audiences, introspection } = settings;
+        let before = || previous.into_iter().flat_map(|previous| &previous.issuers);
+        let keys = before().map(|issuer| &issuer.keys).find(|keys| keys.origin() == origin);
+        let introspector = introspection.as_ref().map(|settings| {
+            let known = before().filter_map(|issuer| issuer.introspector.as_ref());
+            let known = known.into_iter().find(|known| known.settings() == settings).cloned();
+            known.unwrap_or_else(|| Arc::new(Introspector::new(settings.clone(), clock.clone())))
+        });
         Self {
             name: origin.issuer.as_str().into(),
             audiences: audiences.clone(),
-            keys: known.cloned().unwrap_or_else(|| Arc::new(KeySource::start(origin.clone(), clock.clone()))),
+            keys: keys.cloned().unwrap_or_else(|| Arc::new(KeySource::start(origin.clone(), clock.clone()))),
+            introspector,
         }
+    }
+
+    fn report(&self) -> IssuerReport {
+        let mut report = self.keys.report();
+        let failed = self.introspector.as_ref().and_then(|introspector| introspector.error());
+        report.error = report.error.or_else(|| failed.map(|error| error.to_string()));
+        report
     }
 }

@@ -1,28 +1,36 @@
-//! Remembers verified tokens, so that the second request with a token costs one hash instead of one signature check.
+//! Remembers what came of tokens, so that the second request with a token costs one hash instead of one signature check,
+//! or one question to the issuer.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use moka::future::Cache;
-use sha2::{Digest as _, Sha256};
+use aws_lc_rs::digest::{Context, SHA256};
+use moka::sync::Cache;
 
 use super::principal::Principal;
+use super::rejection::Reason;
 
 /// Tokens remembered at most, about half a kilobyte each.
 const CAPACITY: u64 = 10_000;
+/// Seconds for which a token that its issuer disowns is not asked about again.
+const REFUSED_SECONDS: u64 = 10;
 
 /// Names a token without being one.
 pub(super) type TokenDigest = [u8; 32];
 
-/// Verified tokens by their digest.
+/// Tokens by their digest.
 pub(super) struct TokenCache {
-    tokens: Cache<TokenDigest, Entry>,
+    good: Cache<TokenDigest, Entry<Arc<Principal>>>,
+    refused: Cache<TokenDigest, Entry<Reason>>,
     seconds: u64,
+    hits: AtomicU64,
+    misses: AtomicU64,
 }
 
 #[derive(Clone)]
-struct Entry {
-    principal: Arc<Principal>,
+struct Entry<T> {
+    what: T,
     /// In seconds since 1970.
     until: u64,
 }
@@ -30,36 +38,56 @@ struct Entry {
 impl TokenCache {
     pub(super) fn new(seconds: u32) -> Self {
         // The library's own clock only frees memory; whether an entry counts is decided by ours.
-        let tokens = Cache::builder()
+        let good = Cache::builder()
             .max_capacity(if seconds == 0 { 0 } else { CAPACITY })
             .time_to_live(Duration::from_secs(seconds.max(1).into()))
             .build();
-        Self { tokens, seconds: seconds.into() }
+        let refused =
+            Cache::builder().max_capacity(CAPACITY).time_to_live(Duration::from_secs(REFUSED_SECONDS)).build();
+        Self { good, refused, seconds: seconds.into(), hits: AtomicU64::new(0), misses: AtomicU64::new(0) }
     }
 
-    pub(super) async fn get(&self, token: &TokenDigest, now: u64) -> Option<Arc<Principal>> {
-        let entry = self.tokens.get(token).await?;
-        (now < entry.until).then_some(entry.principal)
+    pub(super) fn get(&self, token: &TokenDigest, now: u64) -> Option<Arc<Principal>> {
+        let entry = self.good.get(token).filter(|entry| now < entry.until);
+        let counter = if entry.is_some() { &self.hits } else { &self.misses };
+        counter.fetch_add(1, Ordering::Relaxed);
+        entry.map(|entry| entry.what)
     }
 
-    /// Remembers a token for as long as it lives and the configuration allows, whichever is shorter.
-    pub(super) async fn put(&self, token: TokenDigest, principal: Arc<Principal>, now: u64) {
-        let until = principal.expires_at.min(now.saturating_add(self.seconds));
+    /// Remembers a token for as long as it lives, the configuration allows and `at_most` seconds, whichever is shortest.
+    pub(super) fn put(&self, token: TokenDigest, principal: Arc<Principal>, now: u64, at_most: u64) {
+        let until = principal.expires_at.min(now.saturating_add(self.seconds.min(at_most)));
         if until > now {
-            self.tokens.insert(token, Entry { principal, until }).await;
+            self.good.insert(token, Entry { what: principal, until });
         }
+    }
+
+    /// Why the issuer has refused that token just now.
+    pub(super) fn refused(&self, token: &TokenDigest, now: u64) -> Option<Reason> {
+        self.refused.get(token).filter(|entry| now < entry.until).map(|entry| entry.what)
+    }
+
+    pub(super) fn refuse(&self, token: TokenDigest, reason: Reason, now: u64) {
+        self.refused.insert(token, Entry { what: reason, until: now.saturating_add(REFUSED_SECONDS) });
+    }
+
+    /// How often a token was known, and how often not.
+    pub(super) fn lookups(&self) -> (u64, u64) {
+        (self.hits.load(Ordering::Relaxed), self.misses.load(Ordering::Relaxed))
     }
 }
 
 /// The digest of a token that was presented at an origin. The origin belongs to it because an audience may be accepted
 /// only there.
 pub(super) fn digest(token: &str, origin: &str) -> TokenDigest {
-    let mut hash = Sha256::new();
-    hash.update(token);
+    let mut hash = Context::new(&SHA256);
+    hash.update(token.as_bytes());
     // No token has this byte, so that the two parts cannot be shifted.
-    hash.update([0]);
-    hash.update(origin);
-    hash.finalize().into()
+    hash.update(&[0]);
+    hash.update(origin.as_bytes());
+    let mut digest = TokenDigest::default();
+    digest.copy_from_slice(hash.finish().as_ref());
+    digest
 }
 
 #[cfg(test)]
@@ -76,24 +104,29 @@ mod tests {
         })
     }
 
-    #[tokio::test]
-    async fn an_entry_lives_no_longer_than_its_token_nor_than_configured() {
+    #[test]
+    fn an_entry_lives_no_longer_than_its_token_nor_than_configured_nor_than_its_answer_counts() {
         let cache = TokenCache::new(300);
-        let (short, long) = (digest("short", "o"), digest("long", "o"));
-        cache.put(short, principal(1010), 1000).await;
-        cache.put(long, principal(9000), 1000).await;
-        assert!(cache.get(&short, 1009).await.is_some());
-        assert!(cache.get(&short, 1010).await.is_none());
-        assert!(cache.get(&long, 1299).await.is_some());
-        assert!(cache.get(&long, 1300).await.is_none());
+        let (short, long, asked) = (digest("short", "o"), digest("long", "o"), digest("asked", "o"));
+        cache.put(short, principal(1010), 1000, u64::MAX);
+        cache.put(long, principal(9000), 1000, u64::MAX);
+        cache.put(asked, principal(9000), 1000, 60);
+        for (token, last) in [(short, 1009), (long, 1299), (asked, 1059)] {
+            assert!(cache.get(&token, last).is_some());
+            assert!(cache.get(&token, last + 1).is_none());
+        }
+        assert_eq!(cache.lookups(), (3, 3));
     }
 
-    #[tokio::test]
-    async fn zero_seconds_remember_nothing() {
+    #[test]
+    fn zero_seconds_remember_nothing_good() {
         let cache = TokenCache::new(0);
         let token = digest("t", "o");
-        cache.put(token, principal(9000), 1000).await;
-        assert!(cache.get(&token, 1000).await.is_none());
+        cache.put(token, principal(9000), 1000, u64::MAX);
+        assert!(cache.get(&token, 1000).is_none());
+        cache.refuse(token, Reason::Expired, 1000);
+        assert_eq!(cache.refused(&token, 1009), Some(Reason::Expired));
+        assert_eq!(cache.refused(&token, 1010), None);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::fetch::FetchError;
 pub(super) struct Metadata {
     issuer: String,
     jwks_uri: Option<String>,
+    introspection_endpoint: Option<String>,
 }
 
 /// The addresses at which the metadata may be, in the order in which they are tried. `base` is the issuer itself or the
@@ -36,15 +37,29 @@ pub(super) fn metadata_urls(base: &Url) -> Vec<Url> {
 
 /// Where the keys are, by the metadata of `issuer` that was found under `base`.
 pub(super) fn keys_url(metadata: &Metadata, issuer: &str, base: &Url) -> Result<Url, FetchError> {
+    endpoint(metadata, metadata.jwks_uri.as_deref(), issuer, base, FetchError::NoKeysUrl)
+}
+
+/// Where the issuer is asked about tokens.
+pub(super) fn introspection_url(metadata: &Metadata, issuer: &str, base: &Url) -> Result<Url, FetchError> {
+    endpoint(metadata, metadata.introspection_endpoint.as_deref(), issuer, base, FetchError::NoIntrospectionUrl)
+}
+
+fn endpoint(
+    metadata: &Metadata,
+    named: Option<&str>,
+    issuer: &str,
+    base: &Url,
+    missing: FetchError,
+) -> Result<Url, FetchError> {
     // Without this check one issuer could speak for another (RFC 8414, section 3.3).
     if metadata.issuer != issuer {
         return Err(FetchError::OtherIssuer);
     }
-    let keys = metadata.jwks_uri.as_deref().ok_or(FetchError::NoKeysUrl)?;
-    let keys = rebased(Url::parse(keys).map_err(|_| FetchError::NoKeysUrl)?, issuer, base);
-    match (base.scheme(), keys.scheme()) {
-        (_, "https") | ("http", "http") => Ok(keys),
-        // Keys that come without TLS are anybody's keys.
+    let url = rebased(Url::parse(named.ok_or(missing)?).map_err(|_| missing)?, issuer, base);
+    match (base.scheme(), url.scheme()) {
+        (_, "https") | ("http", "http") => Ok(url),
+        // What comes without TLS is anybody's word, and a secret that goes out without it is everybody's.
         _ => Err(FetchError::Insecure),
     }
 }
@@ -71,7 +86,8 @@ mod tests {
     }
 
     fn metadata(issuer: &str, jwks_uri: Option<&str>) -> Metadata {
-        Metadata { issuer: issuer.to_owned(), jwks_uri: jwks_uri.map(str::to_owned) }
+        let jwks_uri = jwks_uri.map(str::to_owned);
+        Metadata { issuer: issuer.to_owned(), introspection_endpoint: jwks_uri.clone(), jwks_uri }
     }
 
     #[test]
@@ -121,5 +137,9 @@ mod tests {
         assert_eq!(refused(metadata(issuer, Some("/jwks"))), FetchError::NoKeysUrl);
         assert_eq!(refused(metadata(issuer, Some("http://auth.example.com/jwks"))), FetchError::Insecure);
         assert_eq!(refused(metadata(issuer, Some("file:///etc/passwd"))), FetchError::Insecure);
+        let ask = |url| introspection_url(&metadata(issuer, url), issuer, &base);
+        assert_eq!(ask(Some("http://auth.example.com/introspect")), Err(FetchError::Insecure));
+        assert_eq!(ask(None), Err(FetchError::NoIntrospectionUrl));
+        assert_eq!(introspection_url(&metadata("https://b", keys), issuer, &base), Err(FetchError::OtherIssuer));
     }
 }

@@ -3,31 +3,36 @@
 
 use std::error::Error as _;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use http::header::{ACCEPT, CACHE_CONTROL};
-use http::{HeaderMap, Request, StatusCode};
-use http_body_util::{BodyExt as _, Empty, LengthLimitError, Limited};
+use http::header::{ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Request, StatusCode};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
-use hyper_util::rt::TokioExecutor;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use serde::de::DeserializeOwned;
 use tower::Service;
+use url::form_urlencoded::byte_serialize;
 use url::{Host, Url};
 
 /// The largest document that is read.
 const MAX_BYTES: usize = 256 * 1024;
+/// How long a connection is kept without a request.
+const IDLE: Duration = Duration::from_secs(30);
 
 /// Why a document could not be had. The wording is fixed: it goes into `/health` and `/server`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -48,7 +53,15 @@ pub(super) enum FetchError {
     OtherIssuer,
     #[error("the authorization server's metadata has no usable jwks_uri")]
     NoKeysUrl,
-    #[error("the authorization server names keys at an address without TLS")]
+    #[error(
+        "the authorization server's metadata has no introspection_endpoint: write auth.issuers[].introspection.url"
+    )]
+    NoIntrospectionUrl,
+    #[error("the authorization server refuses this server's introspection client: check its id and secret")]
+    Credentials,
+    #[error("the file auth.issuers[].introspection.client_secret_file cannot be read or is empty")]
+    SecretFile,
+    #[error("the authorization server names an address without TLS")]
     Insecure,
     #[error("the authorization server is at a link-local address")]
     LinkLocal,
@@ -75,13 +88,30 @@ pub(super) struct Fetched<T> {
 /// Fetches documents of one issuer.
 #[derive(Clone)]
 pub(super) struct Fetcher {
-    client: Client<HttpsConnector<HttpConnector<Resolver>>, Empty<Bytes>>,
+    client: Client<HttpsConnector<HttpConnector<Resolver>>, Full<Bytes>>,
+}
+
+/// The client as which questions are asked.
+pub(super) struct Credentials<'a> {
+    pub(super) id: &'a str,
+    pub(super) secret: &'a str,
+}
+
+impl Credentials<'_> {
+    /// `client_secret_basic`: both parts are form-encoded first (RFC 6749, section 2.3.1).
+    fn basic(&self) -> Result<HeaderValue, FetchError> {
+        let encode = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
+        let text = STANDARD.encode(format!("{}:{}", encode(self.id), encode(self.secret)));
+        let mut value = HeaderValue::from_str(&format!("Basic {text}")).map_err(|_| FetchError::Credentials)?;
+        value.set_sensitive(true);
+        Ok(value)
+    }
 }
 
 impl Fetcher {
     /// Trusts the authorities of `ca_file`, else the public ones. Read anew for each round of fetches, so that a
-    /// changed file counts.
-    pub(super) async fn new(ca_file: Option<&Path>) -> Result<Self, FetchError> {
+    /// changed file counts. `idle`: so many connections are kept for the next request.
+    pub(super) async fn new(ca_file: Option<&Path>, idle: usize) -> Result<Self, FetchError> {
         let roots = match ca_file {
             None => RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() },
             Some(file) => read_roots(file.to_owned()).await?,
@@ -96,20 +126,48 @@ impl Fetcher {
         tcp.enforce_http(false);
         let https =
             HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(tcp);
-        // Minutes pass between two fetches: an idle connection would only be found dead.
-        let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(https);
+        // Minutes pass between two fetches of keys: an idle connection would only be found dead.
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE)
+            .pool_max_idle_per_host(idle)
+            .build(https);
         Ok(Self { client })
     }
 
     /// GETs a JSON document. The caller sets the deadline.
     pub(super) async fn get<T: DeserializeOwned>(&self, url: &Url) -> Result<Fetched<T>, FetchError> {
+        self.send(url, Request::get(url.as_str()), Bytes::new()).await
+    }
+
+    /// POSTs a form as a client of the issuer. The caller sets the deadline.
+    pub(super) async fn post<T: DeserializeOwned>(
+        &self,
+        url: &Url,
+        credentials: Credentials<'_>,
+        form: String,
+    ) -> Result<T, FetchError> {
+        let request = Request::post(url.as_str())
+            .header(AUTHORIZATION, credentials.basic()?)
+            .header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+        match self.send(url, request, form.into()).await {
+            Ok(Fetched { document, fresh_for: _ }) => Ok(document),
+            Err(FetchError::Status(401 | 403)) => Err(FetchError::Credentials),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn send<T: DeserializeOwned>(
+        &self,
+        url: &Url,
+        request: http::request::Builder,
+        body: Bytes,
+    ) -> Result<Fetched<T>, FetchError> {
         if literal(url).is_some_and(is_link_local) {
             return Err(FetchError::LinkLocal);
         }
-        let request = Request::get(url.as_str())
-            .header(ACCEPT, "application/json")
-            .body(Empty::new())
-            .map_err(|_| FetchError::Unreachable)?;
+        let request =
+            request.header(ACCEPT, "application/json").body(Full::new(body)).map_err(|_| FetchError::Unreachable)?;
         let response = self.client.request(request).await.map_err(|error| classify(&error, url))?;
         // A redirect is a status like others: it could lead anywhere.
         if response.status() != StatusCode::OK {
@@ -207,20 +265,27 @@ fn literal(url: &Url) -> Option<IpAddr> {
     }
 }
 
+/// Where machines of clouds find their credentials: link-local addresses, and a few that are not.
 fn is_link_local(address: IpAddr) -> bool {
     match address.to_canonical() {
-        IpAddr::V4(address) => address.is_link_local(),
-        IpAddr::V6(address) => address.is_unicast_link_local() || address == AWS_METADATA_V6,
+        IpAddr::V4(address) => address.is_link_local() || address == ALIBABA_METADATA,
+        IpAddr::V6(address) => {
+            // Through a NAT64 the last four bytes are an IPv4 address.
+            let translated = (address.to_bits() >> 32 == NAT64).then(|| Ipv4Addr::from_bits(address.to_bits() as u32));
+            translated.is_some_and(|inner| is_link_local(inner.into()))
+                || address.is_unicast_link_local()
+                || address == AWS_METADATA_V6
+        }
     }
 }
 
-/// The one metadata address that is not link-local.
-const AWS_METADATA_V6: std::net::Ipv6Addr = std::net::Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
+const AWS_METADATA_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
+const ALIBABA_METADATA: Ipv4Addr = Ipv4Addr::new(100, 100, 100, 200);
+/// `64:ff9b::/96` (RFC 6052).
+const NAT64: u128 = 0x0064_ff9b << 64;
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     fn cache_control(values: &[&'static str]) -> Option<Duration> {
@@ -239,11 +304,38 @@ mod tests {
 
     #[test]
     fn addresses_of_cloud_metadata_are_known_in_every_notation() {
-        for address in ["169.254.169.254", "::ffff:169.254.169.254", "fe80::1", "fd00:ec2::254"] {
+        for address in [
+            "169.254.169.254",
+            "::ffff:169.254.169.254",
+            "64:ff9b::a9fe:a9fe",
+            "fe80::1",
+            "fd00:ec2::254",
+            "100.100.100.200",
+        ] {
             assert!(is_link_local(address.parse().expect("an address")), "{address}");
         }
-        for address in ["10.0.0.1", "127.0.0.1", "fd00::1", "::1"] {
+        for address in ["10.0.0.1", "127.0.0.1", "fd00::1", "::1", "64:ff9b::a00:1", "100.100.100.201"] {
             assert!(!is_link_local(address.parse().expect("an address")), "{address}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_name_that_leads_to_a_metadata_address_is_refused_when_it_is_resolved() {
+        let mut resolver = Resolver(GaiResolver::new());
+        let resolve = async |name: &str, resolver: &mut Resolver| resolver.call(name.parse().expect("a name")).await;
+        // The system's resolver takes addresses for names, in any notation that it knows.
+        for name in ["169.254.169.254", "0xa9fea9fe", "100.100.100.200"] {
+            let error = resolve(name, &mut resolver).await.expect_err(name);
+            assert!(error.get_ref().is_some_and(|error| error.is::<LinkLocal>()), "{name}: {error}");
+        }
+        assert!(resolve("localhost", &mut resolver).await.is_ok());
+    }
+
+    #[test]
+    fn a_client_s_name_and_secret_are_encoded_before_they_are_joined() {
+        let credentials = Credentials { id: "a:b", secret: "c d&é" };
+        let value = credentials.basic().expect("a value");
+        assert_eq!(value, format!("Basic {}", STANDARD.encode("a%3Ab:c+d%26%C3%A9")).as_str());
+        assert!(!format!("{value:?}").contains("YSUz"), "it is not shown");
     }
 }

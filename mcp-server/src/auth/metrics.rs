@@ -21,6 +21,8 @@ pub struct IssuerMetrics {
 struct Vectors {
     age: GaugeVec,
     fetches: IntCounterVec,
+    introspections: IntCounterVec,
+    lookups: IntCounterVec,
 }
 
 impl IssuerMetrics {
@@ -34,8 +36,17 @@ impl IssuerMetrics {
             Opts::new("mcp_issuer_fetches_total", "Attempts to fetch the issuer's signing keys"),
             &["issuer", "result"],
         )?;
-        let descriptions = age.desc().into_iter().chain(fetches.desc()).cloned().collect();
-        Ok(Self { app: Arc::downgrade(app), vectors: Mutex::new(Vectors { age, fetches }), descriptions })
+        let introspections = IntCounterVec::new(
+            Opts::new("mcp_introspections_total", "Questions to the issuer about tokens"),
+            &["issuer", "result"],
+        )?;
+        let lookups = IntCounterVec::new(
+            Opts::new("mcp_token_cache_lookups_total", "Tokens that were remembered (hit) and that were not (miss)"),
+            &["result"],
+        )?;
+        let vectors = Vectors { age, fetches, introspections, lookups };
+        let descriptions = vectors.all().iter().flat_map(|vector| vector.desc()).cloned().collect();
+        Ok(Self { app: Arc::downgrade(app), vectors: Mutex::new(vectors), descriptions })
     }
 }
 
@@ -50,8 +61,7 @@ impl Collector for IssuerMetrics {
         };
         let vectors = self.vectors.lock().unwrap_or_else(PoisonError::into_inner);
         vectors.fill(&app.live.current().authenticator);
-        let mut families = vectors.age.collect();
-        families.extend(vectors.fetches.collect());
+        let mut families: Vec<_> = vectors.all().iter().flat_map(|vector| vector.collect()).collect();
         // Without issuers there is no series, and a family without one is an error to the encoder.
         families.retain(|family| !family.get_metric().is_empty());
         families
@@ -59,9 +69,18 @@ impl Collector for IssuerMetrics {
 }
 
 impl Vectors {
+    fn all(&self) -> [&dyn Collector; 4] {
+        let Self { age, fetches, introspections, lookups } = self;
+        [age, fetches, introspections, lookups]
+    }
+
     fn fill(&self, authenticator: &Authenticator) {
+        let Self { age: _, fetches, introspections, lookups } = self;
         self.age.reset();
-        self.fetches.reset();
+        [fetches, introspections, lookups].iter().for_each(|vector| vector.reset());
+        let (hits, misses) = authenticator.lookups();
+        self.lookups.with_label_values(&["hit"]).inc_by(hits);
+        self.lookups.with_label_values(&["miss"]).inc_by(misses);
         for issuer in authenticator.statistics() {
             let name = issuer.issuer.as_str();
             if let Some(age) = issuer.age {
@@ -69,6 +88,10 @@ impl Vectors {
             }
             self.fetches.with_label_values(&[name, "success"]).inc_by(issuer.succeeded);
             self.fetches.with_label_values(&[name, "error"]).inc_by(issuer.failed);
+            if let Some((answered, failed)) = issuer.introspections {
+                self.introspections.with_label_values(&[name, "success"]).inc_by(answered);
+                self.introspections.with_label_values(&[name, "error"]).inc_by(failed);
+            }
         }
     }
 }

@@ -4,7 +4,9 @@
 //!
 //! ```text
 //! request ── bearer ── cache ──hit────────────────────────┐
-//!                        └──miss── token ── keys of `iss` ─┴─ Caller ── crate::policy: what it may do
+//!                        └──miss── token ── keys of `iss` ─┤
+//!                                    │        │            ├─ Caller ── crate::policy: what it may do
+//!                              introspection ─┼────────────┘
 //!                                             │
 //!                     source: a task for each issuer ── discovery ── fetch
 //! ```
@@ -18,6 +20,7 @@ mod cache;
 mod clock;
 mod discovery;
 mod fetch;
+mod introspection;
 mod keys;
 mod metrics;
 mod principal;

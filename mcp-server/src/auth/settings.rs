@@ -2,10 +2,11 @@
 
 use std::collections::HashSet;
 
-use mcp_server_config::{Anonymous, Auth, Http, Issuer};
+use mcp_server_config::{Anonymous, Auth, Http, Introspected, Introspection, Issuer};
 use url::Url;
 
 use super::authenticator::Authenticator;
+use super::introspection::IntrospectionSettings;
 use super::keys;
 use super::resource;
 use super::source::Origin;
@@ -63,6 +64,7 @@ pub(super) struct IssuerSettings {
     pub(super) origin: Origin,
     /// Accepted audiences in canonical form; empty: those of the server.
     pub(super) audiences: HashSet<String>,
+    pub(super) introspection: Option<IntrospectionSettings>,
 }
 
 impl Settings {
@@ -104,19 +106,29 @@ fn scopes(auth: &Auth) -> Vec<String> {
 }
 
 fn issuer(issuer: &Issuer) -> Result<IssuerSettings, SetupError> {
-    let Issuer { url, server_url, audiences, jwks_url, algorithms, ca_file } = issuer;
+    let Issuer { url, server_url, audiences, jwks_url, algorithms, ca_file, allow_http: _, introspection } = issuer;
     let base = match server_url {
         Some(server) => server.clone(),
         None => Url::parse(url).map_err(|source| SetupError::Issuer { url: url.clone(), source })?,
     };
-    Ok(IssuerSettings {
-        origin: Origin {
-            issuer: url.clone(),
-            base,
-            keys: jwks_url.clone(),
-            ca_file: ca_file.clone(),
-            algorithms: keys::allowed(algorithms),
-        },
-        audiences: audiences.iter().map(|audience| resource::canonical(audience)).collect(),
-    })
+    let origin = Origin {
+        issuer: url.clone(),
+        base,
+        keys: jwks_url.clone(),
+        ca_file: ca_file.clone(),
+        algorithms: keys::allowed(algorithms),
+        keyless: introspection.is_some(),
+    };
+    let introspection = introspection.as_ref().map(|introspection| {
+        let Introspection { url, client_id, client_secret_file, tokens } = introspection;
+        IntrospectionSettings {
+            origin: origin.clone(),
+            url: url.clone(),
+            client_id: client_id.clone(),
+            client_secret_file: client_secret_file.clone(),
+            all: *tokens == Introspected::All,
+        }
+    });
+    let audiences = audiences.iter().map(|audience| resource::canonical(audience)).collect();
+    Ok(IssuerSettings { origin, audiences, introspection })
 }

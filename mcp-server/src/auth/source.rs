@@ -23,9 +23,9 @@ use super::fetch::{FetchError, Fetched, Fetcher};
 use super::keys::{Document, KeySet};
 
 /// How long one document may take.
-const DEADLINE: Duration = Duration::from_secs(3);
+pub(super) const DEADLINE: Duration = Duration::from_secs(3);
 /// How long a request waits for keys: a whole round, discovery included.
-const WAIT: Duration = Duration::from_secs(6);
+pub(super) const WAIT: Duration = Duration::from_secs(6);
 /// The time between two fetches that unknown keys cause.
 const COOL_DOWN: Duration = Duration::from_secs(30);
 /// Lifetimes that `Cache-Control` may set, and the one without it.
@@ -48,6 +48,8 @@ pub(super) struct Origin {
     pub(super) keys: Option<Url>,
     pub(super) ca_file: Option<PathBuf>,
     pub(super) algorithms: Vec<Algorithm>,
+    /// It may have no keys at all: it is asked about its tokens.
+    pub(super) keyless: bool,
 }
 
 /// The keys of one issuer. Dropped, its task ends.
@@ -154,6 +156,7 @@ impl KeySource {
             age: state.loaded.as_ref().map(|loaded| now.saturating_sub(loaded.at)),
             succeeded: state.rounds - state.failures,
             failed: state.failures,
+            introspections: None,
         }
     }
 }
@@ -165,6 +168,8 @@ pub(super) struct Statistics {
     pub(super) age: Option<Duration>,
     pub(super) succeeded: u64,
     pub(super) failed: u64,
+    /// Questions about tokens that were answered, and those that were not.
+    pub(super) introspections: Option<(u64, u64)>,
 }
 
 impl Drop for KeySource {
@@ -233,7 +238,7 @@ async fn keep_fresh(shared: Arc<Shared>) {
             Ok((keys, lifetime, url)) => {
                 shared.round_ends(Ok(keys));
                 failures = 0;
-                known_url = Some(url);
+                known_url = url;
                 lifetime.mul_f64(0.8)
             }
             Err(error) => {
@@ -258,27 +263,35 @@ fn retry_after(failures: u32) -> Duration {
 }
 
 /// The keys, how long they are fresh, and where they were.
-async fn round(shared: &Shared, known_url: Option<Url>) -> Result<(KeySet, Duration, Url), FetchError> {
-    let origin = &shared.origin;
-    let fetcher = Fetcher::new(origin.ca_file.as_deref()).await?;
+async fn round(shared: &Shared, known_url: Option<Url>) -> Result<(KeySet, Duration, Option<Url>), FetchError> {
+    let Shared { origin, clock, .. } = shared;
+    let fetcher = Fetcher::new(origin.ca_file.as_deref(), 0).await?;
     let url = match origin.keys.clone().or(known_url) {
         Some(url) => url,
-        None => discover(shared, &fetcher).await?,
+        None => match discover(origin, &**clock, &fetcher, discovery::keys_url).await {
+            Err(FetchError::NoKeysUrl) if origin.keyless => return Ok((KeySet::default(), USUAL, None)),
+            found => found?,
+        },
     };
-    let Fetched { document, fresh_for } = get::<Document>(shared, &fetcher, &url).await?;
+    let Fetched { document, fresh_for } = get::<Document>(&**clock, &fetcher, &url).await?;
     let keys = KeySet::parse(document, &origin.algorithms).ok_or(FetchError::NoUsableKey)?;
     let lifetime = fresh_for.map_or(USUAL, |lifetime| lifetime.clamp(SHORTEST, LONGEST));
-    Ok((keys, lifetime, url))
+    Ok((keys, lifetime, Some(url)))
 }
 
-/// Where the keys are, by the first metadata document that is good.
-async fn discover(shared: &Shared, fetcher: &Fetcher) -> Result<Url, FetchError> {
-    let Origin { issuer, base, .. } = &shared.origin;
+/// What `take` finds in the first metadata document that is good.
+pub(super) async fn discover(
+    origin: &Origin,
+    clock: &dyn Clock,
+    fetcher: &Fetcher,
+    take: fn(&Metadata, &str, &Url) -> Result<Url, FetchError>,
+) -> Result<Url, FetchError> {
+    let Origin { issuer, base, .. } = origin;
     let mut failure = FetchError::Status(404);
     for url in discovery::metadata_urls(base) {
-        let found = get::<Metadata>(shared, fetcher, &url).await;
-        match found.and_then(|found| discovery::keys_url(&found.document, issuer, base)) {
-            Ok(keys) => return Ok(keys),
+        let found = get::<Metadata>(clock, fetcher, &url).await;
+        match found.and_then(|found| take(&found.document, issuer, base)) {
+            Ok(url) => return Ok(url),
             // The other addresses are on the same host.
             Err(error) if error.is_of_host() => return Err(error),
             Err(FetchError::Status(404)) => {}
@@ -288,10 +301,10 @@ async fn discover(shared: &Shared, fetcher: &Fetcher) -> Result<Url, FetchError>
     Err(failure)
 }
 
-async fn get<T: DeserializeOwned>(shared: &Shared, fetcher: &Fetcher, url: &Url) -> Result<Fetched<T>, FetchError> {
+async fn get<T: DeserializeOwned>(clock: &dyn Clock, fetcher: &Fetcher, url: &Url) -> Result<Fetched<T>, FetchError> {
     tokio::select! {
         fetched = fetcher.get(url) => fetched,
-        () = shared.clock.sleep(DEADLINE) => Err(FetchError::Timeout),
+        () = clock.sleep(DEADLINE) => Err(FetchError::Timeout),
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, Header, Validation, dangerous};
 use serde::Deserialize;
@@ -36,21 +38,22 @@ pub(super) enum Outcome {
 /// What we read of a token. Not `Debug`: it is about a person.
 #[derive(Deserialize)]
 pub(super) struct Claims {
-    iss: String,
-    aud: OneOrMany,
+    pub(super) iss: String,
+    pub(super) aud: OneOrMany,
     /// Fractions are allowed (RFC 7519, section 2).
-    exp: f64,
-    nbf: Option<f64>,
-    sub: Option<String>,
-    client_id: Option<String>,
-    azp: Option<String>,
-    scope: Option<OneOrMany>,
-    scp: Option<OneOrMany>,
+    pub(super) exp: f64,
+    pub(super) nbf: Option<f64>,
+    pub(super) sub: Option<String>,
+    pub(super) client_id: Option<String>,
+    pub(super) azp: Option<String>,
+    pub(super) scope: Option<OneOrMany>,
+    pub(super) scp: Option<OneOrMany>,
 }
 
-#[derive(Deserialize)]
+/// A list of one may come without brackets.
+#[derive(Clone, Deserialize)]
 #[serde(untagged)]
-enum OneOrMany {
+pub(super) enum OneOrMany {
     One(String),
     Many(Vec<String>),
 }
@@ -72,9 +75,6 @@ struct IssuerOnly {
 impl Unverified {
     pub(super) fn read(token: &str) -> Result<Self, Reason> {
         const NOT_A_JWT: Reason = Reason::Invalid("the token is not a signed JWT of a known algorithm");
-        if token.len() > MAX_BYTES {
-            return Err(Reason::Invalid("the token is too long"));
-        }
         let header = jsonwebtoken::decode_header(token).map_err(|_| NOT_A_JWT)?;
         // Extensions that must be understood are not (RFC 7515, section 4.1.11).
         if header.crit.is_some() || !header.typ.as_deref().is_none_or(is_access_token) {
@@ -107,6 +107,16 @@ impl Unverified {
             _ => Outcome::UnknownKey,
         }
     }
+}
+
+/// It says something by itself: its first of three parts is a JSON object. Only its issuer knows any other token.
+pub(super) fn is_jwt(token: &str) -> bool {
+    let mut parts = token.split('.');
+    let (Some(header), Some(_), Some(_), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
+        return false;
+    };
+    let header = URL_SAFE_NO_PAD.decode(header).unwrap_or_default();
+    serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&header).is_ok()
 }
 
 /// RFC 8725, section 3.11: a JWT that says it is something else (a logout token, a DPoP proof) is no access token.
@@ -231,6 +241,14 @@ mod tests {
         let principal = check(&json!({"sub": null, "azp": "robot"})).expect("a principal");
         assert_eq!((&*principal.subject, principal.client_id.as_deref()), ("robot", Some("robot")));
         assert!(check(&json!({"sub": ""})).is_err());
+    }
+
+    #[test]
+    fn a_token_with_a_header_is_a_jwt_and_any_other_is_its_issuer_s_secret() {
+        assert!(is_jwt("e30.e30.") && is_jwt("eyJhbGciOiJub25lIn0.e30.x"));
+        for token in ["", "a", "a.b.c", "e30.e30", "e30.e30.e30.e30", "W10.e30.x", "..", "ory_at_abc.def"] {
+            assert!(!is_jwt(token), "{token}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 const CLOSED: u64 = 0;
 
 /// See the module.
-pub(super) struct Breaker {
+pub(crate) struct Breaker {
     pause: u64,
     /// How long the one that tries is waited for. It may be dropped without an outcome.
     lease: u64,
@@ -16,12 +16,12 @@ pub(super) struct Breaker {
 }
 
 impl Breaker {
-    pub(super) fn new(pause: Duration, lease: Duration) -> Self {
+    pub(crate) fn new(pause: Duration, lease: Duration) -> Self {
         Self { pause: millis(pause), lease: millis(lease), refused_until: AtomicU64::new(CLOSED) }
     }
 
     /// Whether the caller may try.
-    pub(super) fn admits(&self, now: u64) -> bool {
+    pub(crate) fn admits(&self, now: u64) -> bool {
         let until = self.refused_until.load(Ordering::Relaxed);
         if until == CLOSED {
             return true;
@@ -31,18 +31,18 @@ impl Breaker {
         now >= until && self.refused_until.compare_exchange(until, trying, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
-    pub(super) fn succeeded(&self) {
+    pub(crate) fn succeeded(&self) {
         self.refused_until.store(CLOSED, Ordering::Relaxed);
     }
 
     /// Returns whether this is news.
-    pub(super) fn failed(&self, now: u64) -> bool {
+    pub(crate) fn failed(&self, now: u64) -> bool {
         self.refused_until.swap(now.saturating_add(self.pause).max(1), Ordering::Relaxed) == CLOSED
     }
 }
 
 /// Saturates.
-pub(super) fn millis(duration: Duration) -> u64 {
+pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 

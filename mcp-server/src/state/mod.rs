@@ -7,7 +7,7 @@
 //!     Target    what the configuration and its files say: one server, sentinels, a cluster
 //! ```
 
-mod breaker;
+pub(crate) mod breaker;
 mod fault;
 mod keys;
 mod link;

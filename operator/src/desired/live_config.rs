@@ -88,12 +88,12 @@ fn issuer(index: usize, issuer: &mcp_crds::Issuer) -> Result<Issuer, Invalid> {
     // Kept as text, because tokens are compared with it byte by byte; but it must be a URL.
     parse_url(&field("url"), Some(&issuer.url))?;
     Ok(Issuer {
-        url: issuer.url.clone(),
         server_url: parse_url(&field("serverUrl"), issuer.server_url.as_deref())?,
         audiences: issuer.audiences.clone(),
         jwks_url: parse_url(&field("jwksUrl"), issuer.jwks_url.as_deref())?,
         algorithms: issuer.algorithms.iter().copied().map(algorithm).collect(),
         ca_file: issuer.ca_bundle.as_ref().map(|bundle| PathBuf::from(mounts::ca_file(bundle))),
+        ..Issuer::new(issuer.url.clone())
     })
 }
 
