@@ -23,7 +23,7 @@ async fn rotation_needs_no_restart_and_one_fetch() -> Result<()> {
     bench.issuer.rotate()?;
     bench.present(bench.token()).await?.principal()?;
     bench.present(bench.token().subject("bob")).await?.principal()?;
-    assert_eq!(bench.issuer.fetches(), Fetches { metadata: 1, keys: 2, tokens: 0 });
+    assert_eq!(bench.issuer.fetches(), Fetches { metadata: 1, keys: 2, tokens: 0, introspections: 0 });
     present(&bench.authenticator, &before).await?.principal()?;
     Ok(())
 }
@@ -71,7 +71,7 @@ async fn requests_that_wait_for_the_first_keys_share_one_fetch() -> Result<()> {
     for answer in answers {
         answer?.principal()?;
     }
-    assert_eq!(bench.issuer.fetches(), Fetches { metadata: 1, keys: 1, tokens: 0 });
+    assert_eq!(bench.issuer.fetches(), Fetches { metadata: 1, keys: 1, tokens: 0, introspections: 0 });
     assert!(bench.authenticator.loaded_once());
     Ok(())
 }
@@ -225,7 +225,7 @@ async fn a_jwks_url_needs_no_metadata() -> Result<()> {
     let config = IssuerConfig { jwks_url: keys, ..IssuerConfig::new(issuer.url().to_owned()) };
     let bench = Bench::with(issuer, |auth| *auth = one(config))?;
     bench.present(bench.token()).await?.principal()?;
-    assert_eq!(bench.issuer.fetches(), Fetches { metadata: 0, keys: 1, tokens: 0 });
+    assert_eq!(bench.issuer.fetches(), Fetches { metadata: 0, keys: 1, tokens: 0, introspections: 0 });
     Ok(())
 }
 

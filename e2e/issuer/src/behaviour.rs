@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use tokio::sync::watch;
 
-/// How the issuer answers requests for its metadata and its keys.
+/// How the issuer answers requests for its metadata and its keys, and questions about tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Behaviour {
     /// As it should.
@@ -22,6 +22,8 @@ pub enum Behaviour {
     Redirect,
     /// Metadata names another issuer.
     OtherIssuer,
+    /// Metadata names no key set.
+    NoKeys,
 }
 
 /// How often each document was asked for, failures included.
@@ -33,6 +35,8 @@ pub struct Fetches {
     pub keys: u32,
     /// Tokens.
     pub tokens: u32,
+    /// Questions about tokens.
+    pub introspections: u32,
 }
 
 /// The switch and the counters.
@@ -41,6 +45,7 @@ pub(crate) struct Control {
     metadata: AtomicU32,
     keys: AtomicU32,
     tokens: AtomicU32,
+    introspections: AtomicU32,
 }
 
 /// A counted document.
@@ -49,6 +54,7 @@ pub(crate) enum Document {
     Metadata,
     Keys,
     Token,
+    Introspection,
 }
 
 impl Control {
@@ -58,6 +64,7 @@ impl Control {
             metadata: AtomicU32::new(0),
             keys: AtomicU32::new(0),
             tokens: AtomicU32::new(0),
+            introspections: AtomicU32::new(0),
         }
     }
 
@@ -71,6 +78,7 @@ impl Control {
             Document::Metadata => &self.metadata,
             Document::Keys => &self.keys,
             Document::Token => &self.tokens,
+            Document::Introspection => &self.introspections,
         };
         counter.fetch_add(1, Ordering::SeqCst);
         let mut watch = self.behaviour.subscribe();
@@ -85,6 +93,7 @@ impl Control {
             metadata: self.metadata.load(Ordering::SeqCst),
             keys: self.keys.load(Ordering::SeqCst),
             tokens: self.tokens.load(Ordering::SeqCst),
+            introspections: self.introspections.load(Ordering::SeqCst),
         }
     }
 }

@@ -11,6 +11,7 @@ use tokio_rustls::TlsAcceptor;
 use url::Url;
 
 use crate::behaviour::{Behaviour, Control, Fetches};
+use crate::issued::Issued;
 use crate::keys::{Generation, Keys};
 use crate::routes;
 use crate::tls::{Authority, TlsListener};
@@ -81,6 +82,7 @@ pub(crate) struct Shared {
     pub(crate) keys: Keys,
     pub(crate) control: Control,
     pub(crate) cache_control: Mutex<Option<String>>,
+    pub(crate) issued: Issued,
 }
 
 /// A running issuer. Dropped, it stops.
@@ -108,6 +110,7 @@ impl Issuer {
             keys: Keys::new(tokio::task::spawn_blocking(Generation::make).await??),
             control: Control::new(),
             cache_control: Mutex::new(None),
+            issued: Issued::default(),
         });
         let app = routes::router(shared.clone());
         let server = match tls {
@@ -148,6 +151,11 @@ impl Issuer {
         TokenBuilder::new(&self.shared)
     }
 
+    /// Takes a token back, as its revocation endpoint does (RFC 7009).
+    pub fn revoke(&self, token: &str) {
+        self.shared.issued.revoke(token);
+    }
+
     /// Signs with new keys from now on; the old ones stay published.
     pub fn rotate(&self) -> Result<()> {
         self.shared.keys.rotate()
@@ -158,7 +166,7 @@ impl Issuer {
         self.shared.keys.retire();
     }
 
-    /// How it answers requests for metadata and keys from now on.
+    /// How it answers requests for metadata and keys, and questions about tokens, from now on.
     pub fn behave(&self, behaviour: Behaviour) {
         self.shared.control.set(behaviour);
     }

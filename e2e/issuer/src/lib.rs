@@ -2,7 +2,7 @@
 //! in memory.
 //!
 //! ```text
-//! Issuer::start(Options) ── routes ── metadata (RFC 8414, OpenID), key set, POST token, POST admin/rotate
+//! Issuer::start(Options) ── routes ── metadata (RFC 8414, OpenID), key set, POST token, introspect, revoke, admin/rotate
 //!        │                     └── behaviour: what the issuer does wrong on purpose
 //!        └── token() ── TokenBuilder ── good tokens, and every kind of hostile one
 //! ```
@@ -10,6 +10,7 @@
 //! It signs with aws-lc-rs directly, so that the runtime's JWT library is tested against another implementation.
 
 mod behaviour;
+mod issued;
 mod issuer;
 mod keys;
 mod routes;

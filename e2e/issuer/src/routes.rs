@@ -26,6 +26,8 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route(&format!("{path}/jwks"), get(keys))
         .route(&format!("{path}/token"), post(token))
         .route(&format!("{path}/authorize"), get(authorize))
+        .route(&format!("{path}/introspect"), post(introspect))
+        .route(&format!("{path}/revoke"), post(revoke))
         .route(&format!("{path}/admin/rotate"), post(rotate));
     let router = match path.as_str() {
         "" => router,
@@ -38,10 +40,12 @@ async fn metadata(State(issuer): State<Arc<Shared>>) -> Response {
     let behaviour = issuer.control.asked(Document::Metadata).await;
     let url = issuer.url.trim_end_matches('/');
     let named = if behaviour == Behaviour::OtherIssuer { "https://other.example.com" } else { &issuer.url };
-    let document = json!({
+    let mut document = json!({
         "issuer": named,
         "jwks_uri": format!("{url}/jwks"),
         "token_endpoint": format!("{url}/token"),
+        "introspection_endpoint": format!("{url}/introspect"),
+        "revocation_endpoint": format!("{url}/revoke"),
         // Clients' schemas ask for the next two although only `client_credentials` is granted.
         "authorization_endpoint": format!("{url}/authorize"),
         "response_types_supported": ["code"],
@@ -51,6 +55,11 @@ async fn metadata(State(issuer): State<Arc<Shared>>) -> Response {
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": ["RS256", "ES256", "EdDSA"],
     });
+    if behaviour == Behaviour::NoKeys
+        && let Some(members) = document.as_object_mut()
+    {
+        members.remove("jwks_uri");
+    }
     answer(&issuer, behaviour, &document)
 }
 
@@ -67,7 +76,7 @@ fn answer(issuer: &Shared, behaviour: Behaviour, document: &Value) -> Response {
         Behaviour::Redirect => return (StatusCode::FOUND, [(header::LOCATION, "/health")]).into_response(),
         Behaviour::Garbage => "<html>not JSON</html>".to_owned(),
         Behaviour::Oversized(bytes) => format!("{{\"keys\":[],\"padding\":\"{}\"}}", "x".repeat(bytes)),
-        Behaviour::Healthy | Behaviour::OtherIssuer | Behaviour::Hang => document.to_string(),
+        Behaviour::Healthy | Behaviour::OtherIssuer | Behaviour::NoKeys | Behaviour::Hang => document.to_string(),
     };
     let mut response = ([(header::CONTENT_TYPE, "application/json")], body).into_response();
     let cache_control = issuer.cache_control.lock().unwrap_or_else(PoisonError::into_inner);
@@ -86,6 +95,30 @@ async fn rotate(State(issuer): State<Arc<Shared>>) -> Response {
         Ok(Ok(())) => StatusCode::NO_CONTENT.into_response(),
         _ => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
+}
+
+/// Introspection (RFC 7662), for clients only: the answer tells who somebody is.
+async fn introspect(State(issuer): State<Arc<Shared>>, headers: HeaderMap, RawForm(form): RawForm) -> Response {
+    let behaviour = issuer.control.asked(Document::Introspection).await;
+    let Some(token) = token_of_client(&issuer, &headers, &form) else {
+        return refusal(StatusCode::UNAUTHORIZED, "invalid_client");
+    };
+    answer(&issuer, behaviour, &issuer.issued.introspect(&token))
+}
+
+/// Revocation (RFC 7009).
+async fn revoke(State(issuer): State<Arc<Shared>>, headers: HeaderMap, RawForm(form): RawForm) -> Response {
+    let Some(token) = token_of_client(&issuer, &headers, &form) else {
+        return refusal(StatusCode::UNAUTHORIZED, "invalid_client");
+    };
+    issuer.issued.revoke(&token);
+    StatusCode::OK.into_response()
+}
+
+/// The form's `token`, if it came from a client of ours.
+fn token_of_client(issuer: &Shared, headers: &HeaderMap, form: &[u8]) -> Option<String> {
+    find(&issuer.clients, &basic(headers)?)?;
+    form_urlencoded::parse(form).find(|(name, _)| name == "token").map(|(_, token)| token.into_owned())
 }
 
 /// The token endpoint (RFC 6749, section 4.4; RFC 8707 `resource`).

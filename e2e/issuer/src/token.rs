@@ -147,10 +147,20 @@ impl<'a> TokenBuilder<'a> {
         })
     }
 
+    /// A token that says nothing by itself: only the issuer knows what it is good for.
+    #[must_use]
+    pub fn opaque(self) -> String {
+        let token = format!("opaque_{}", Uuid::new_v4().simple());
+        self.issuer.issued.add(&token, self.claims);
+        token
+    }
+
     fn signed_by(&self, keys: &Generation) -> Result<String> {
         let message = self.message(keys, self.algorithm.name());
         let signature = keys.sign(self.algorithm, message.as_bytes())?;
-        Ok(format!("{message}.{}", encode(&signature)))
+        let token = format!("{message}.{}", encode(&signature));
+        self.issuer.issued.add(&token, self.claims.clone());
+        Ok(token)
     }
 
     fn signed_by_secret(&self, keys: &Generation) -> Result<String> {
