@@ -62,7 +62,7 @@ pub(super) struct Answer {
     scope: Option<OneOrMany>,
 }
 
-type Flight = Shared<BoxFuture<'static, Option<Arc<Answer>>>>;
+type Question = BoxFuture<'static, Option<Arc<Answer>>>;
 
 /// Asks one issuer.
 pub(super) struct Introspector {
@@ -71,7 +71,7 @@ pub(super) struct Introspector {
     breaker: Breaker,
     room: Semaphore,
     /// The questions under way.
-    flights: Mutex<HashMap<TokenDigest, WeakShared<BoxFuture<'static, Option<Arc<Answer>>>>>>,
+    flights: Mutex<HashMap<TokenDigest, WeakShared<Question>>>,
     /// What was found out for the first question, until one fails.
     connection: Mutex<Option<Connection>>,
     error: Mutex<Option<FetchError>>,
@@ -120,7 +120,7 @@ impl Introspector {
     }
 
     /// The question under way about that token, or a new one. It ends when nobody waits for it any more.
-    fn flight(self: &Arc<Self>, token: &str, digest: &TokenDigest) -> Flight {
+    fn flight(self: &Arc<Self>, token: &str, digest: &TokenDigest) -> Shared<Question> {
         let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(flight) = flights.get(digest).and_then(WeakShared::upgrade) {
             return flight;
