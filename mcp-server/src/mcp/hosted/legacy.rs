@@ -44,7 +44,7 @@ impl<S: ServerHandler> Hosted<S> {
     pub(super) async fn legacy(
         &self,
         parts: Parts,
-        envelope: Option<&Envelope>,
+        envelope: Option<&Arc<Envelope>>,
         owner: Owner,
     ) -> Result<Response, Refusal> {
         if let Some(envelope) = envelope.filter(|envelope| envelope.method() == "initialize") {

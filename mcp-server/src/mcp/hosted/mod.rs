@@ -105,6 +105,12 @@ struct Shared {
 }
 
 impl Shared {
+    /// Whose the request is.
+    fn owner(&self, parts: &http::request::Parts) -> Owner {
+        let caller = parts.extensions.get::<Caller>().unwrap_or(&Caller::Anonymous);
+        Owner::of(caller, self.state.session_key())
+    }
+
     /// A name that no other stream has, here or at another replica. It begins with the replica's.
     fn stream_name(&self) -> String {
         format!("{}.{:x}", self.replica.id(), self.streams.fetch_add(1, Ordering::Relaxed))
@@ -163,7 +169,7 @@ impl<S: ServerHandler> Hosted<S> {
         // The envelope has the body's bytes.
         let (parts, _) = request.into_parts();
         let envelope = parts.extensions.get::<Arc<Envelope>>().cloned();
-        let envelope = envelope.as_deref();
+        let envelope = envelope.as_ref();
         let id = envelope.and_then(|envelope| envelope.id.as_deref());
         if let Err(failure) = self.check_revision(envelope, &parts) {
             return failure.of(id).response();
@@ -173,9 +179,7 @@ impl<S: ServerHandler> Hosted<S> {
         {
             return failure.of(id).response();
         }
-        let caller = parts.extensions.get::<Caller>().unwrap_or(&Caller::Anonymous);
-        let owner = Owner::of(caller, self.shared.state.session_key());
-        match (Era::of(envelope, &parts.headers), envelope) {
+        match (Era::of(envelope.map(Arc::as_ref), &parts.headers), envelope) {
             (Era::Stateless, Some(envelope)) => match envelope.kind {
                 // rmcp would begin a session.
                 Kind::Request if envelope.method() == "initialize" => no_such_method().of(id).response(),
@@ -185,7 +189,7 @@ impl<S: ServerHandler> Hosted<S> {
                     unsupported(envelope.meta_version.as_deref().unwrap_or_default()).of(id).response()
                 }
                 Kind::Request => match self.check_standard_headers(&parts, envelope) {
-                    Ok(()) => self.stateless(parts, envelope, owner).await,
+                    Ok(()) => self.stateless(parts, envelope).await,
                     Err(failure) => failure.of(id).response(),
                 },
                 // Closing the response cancels; there is nothing else that a client could tell.
@@ -194,6 +198,7 @@ impl<S: ServerHandler> Hosted<S> {
             },
             (Era::Stateless, None) => super::method_not_allowed("POST"),
             (Era::Sessions, _) => {
+                let owner = self.shared.owner(&parts);
                 self.legacy(parts, envelope, owner).await.unwrap_or_else(|refusal| refusal.response(id))
             }
         }
@@ -221,7 +226,7 @@ impl<S: ServerHandler> Hosted<S> {
     /// A revision that is not spoken here is refused; `initialize` negotiates instead.
     fn check_revision(
         &self,
-        envelope: Option<&Envelope>,
+        envelope: Option<&Arc<Envelope>>,
         parts: &http::request::Parts,
     ) -> Result<(), Failure<'static>> {
         let Some(named) = parts.headers.get(revision::HEADER) else { return Ok(()) };

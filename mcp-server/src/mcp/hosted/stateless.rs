@@ -26,6 +26,7 @@ use super::request::{self, Typed};
 use super::seal::Purpose;
 use super::stream::{Begun, Kind, Reader, Replaced, Stream};
 use super::{Hosted, Shared, encode, outcome};
+use crate::auth::Caller;
 use crate::mcp::calls::Call;
 use crate::mcp::envelope::Envelope;
 use crate::mcp::error::{Failure, code};
@@ -50,7 +51,7 @@ impl Outlet for ToStream {
 
 impl<S: ServerHandler> Hosted<S> {
     /// Answers a request.
-    pub(super) async fn stateless(&self, parts: Parts, envelope: &Envelope, owner: Owner) -> Response {
+    pub(super) async fn stateless(&self, parts: Parts, envelope: &Arc<Envelope>) -> Response {
         let id = envelope.id.as_deref();
         if envelope.method() == "subscriptions/listen" && self.shared.draining.is_cancelled() {
             return Refusal::Draining.response(id);
@@ -58,10 +59,9 @@ impl<S: ServerHandler> Hosted<S> {
         let Ok(Typed { mut request, meta }) = request::request(envelope) else {
             return unfit().of(id).response();
         };
-        let purpose = match self.unseal(&mut request, &owner) {
-            Ok(purpose) => purpose,
-            Err(failure) => return failure.of(id).response(),
-        };
+        if let Err(failure) = self.unseal(&mut request, &parts) {
+            return failure.of(id).response();
+        }
         if !meta.missing_required_keys(&ProtocolVersion::V_2026_07_28).is_empty() {
             return incomplete().of(id).response();
         }
@@ -76,9 +76,11 @@ impl<S: ServerHandler> Hosted<S> {
             line.peer().clone(),
         );
         context.meta = meta;
+        let caller = parts.extensions.get::<Caller>().cloned().unwrap_or(Caller::Anonymous);
         context.extensions.insert(parts);
         let cancel = context.ct.clone();
-        let handler = run(self.service.clone(), request, context, Arc::clone(&self.shared), purpose, call);
+        let origin = Origin { shared: Arc::clone(&self.shared), caller, envelope: Arc::clone(envelope) };
+        let handler = run(self.service.clone(), request, context, origin, call);
         let handler: BoxFuture<'static, Outcome> = if listens {
             let draining = self.shared.draining.clone();
             until_drained(handler.boxed(), draining, cancel.clone(), id.clone()).boxed()
@@ -90,21 +92,42 @@ impl<S: ServerHandler> Hosted<S> {
     }
 
     /// Opens the state that the client brought back.
-    fn unseal(&self, request: &mut ClientRequest, owner: &Owner) -> Result<Option<Purpose>, Failure<'static>> {
-        let Some(purpose) = Purpose::of(request, owner) else { return Ok(None) };
-        let state = match request {
+    fn unseal(&self, request: &mut ClientRequest, parts: &Parts) -> Result<(), Failure<'static>> {
+        let sealed = match request {
             ClientRequest::CallToolRequest(call) => &mut call.params.request_state,
             ClientRequest::GetPromptRequest(get) => &mut get.params.request_state,
             ClientRequest::ReadResourceRequest(read) => &mut read.params.request_state,
-            _ => return Ok(None),
+            _ => return Ok(()),
         };
-        if let Some(sealed) = state {
-            *sealed = self.shared.seal.open(sealed, &purpose, now()).map_err(|_| {
-                let message = "The requestState is not one that was given for this call, or it is too old.";
-                Failure::new(StatusCode::OK, code::INVALID_PARAMS, message)
-            })?;
+        let Some(sealed) = sealed.take() else { return Ok(()) };
+        let opened = Purpose::of(request, &self.shared.owner(parts))
+            .and_then(|purpose| self.shared.seal.open(&sealed, &purpose, now()).ok());
+        let Some(opened) = opened else {
+            let message = "The requestState is not one that was given for this call, or it is too old.";
+            return Err(Failure::new(StatusCode::OK, code::INVALID_PARAMS, message));
+        };
+        match request {
+            ClientRequest::CallToolRequest(call) => call.params.request_state = Some(opened),
+            ClientRequest::GetPromptRequest(get) => get.params.request_state = Some(opened),
+            ClientRequest::ReadResourceRequest(read) => read.params.request_state = Some(opened),
+            _ => {}
         }
-        Ok(Some(purpose))
+        Ok(())
+    }
+}
+
+/// Where a request came from, for the few that need to know it at their end.
+struct Origin {
+    shared: Arc<Shared>,
+    caller: Caller,
+    envelope: Arc<Envelope>,
+}
+
+impl Origin {
+    fn seal(&self, state: &str) -> Option<String> {
+        let Typed { request, .. } = request::request(&self.envelope).ok()?;
+        let owner = Owner::of(&self.caller, self.shared.state.session_key());
+        self.shared.seal.seal(state, &Purpose::of(&request, &owner)?, now())
     }
 }
 
@@ -113,8 +136,7 @@ async fn run<S: ServerHandler>(
     service: Guarded<S>,
     request: ClientRequest,
     context: RequestContext<rmcp::RoleServer>,
-    shared: Arc<Shared>,
-    purpose: Option<Purpose>,
+    origin: Origin,
     mut call: Option<Call>,
 ) -> Outcome {
     let mut result = service.handle_request(request, context).await;
@@ -124,8 +146,7 @@ async fn run<S: ServerHandler>(
     if let Ok(ServerResult::InputRequiredResult(required)) = &mut result
         && let Some(state) = &mut required.request_state
     {
-        let sealed = purpose.and_then(|purpose| shared.seal.seal(state, &purpose, now()));
-        match sealed {
+        match origin.seal(state) {
             Some(sealed) => *state = sealed,
             None => return Err(ErrorData::new(ErrorCode::INTERNAL_ERROR, "Internal error.", None)),
         }
