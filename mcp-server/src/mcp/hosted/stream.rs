@@ -409,3 +409,7 @@ impl Drop for Reader {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "stream_tests.rs"]
+mod tests;
