@@ -23,11 +23,13 @@ pub mod logging;
 pub mod management;
 pub mod mcp;
 pub mod metrics;
+pub mod peers;
 pub mod policy;
 pub mod runtime;
 pub mod serve;
 pub mod settings;
 pub mod state;
 pub mod telemetry;
+mod wire;
 
 pub use runtime::Runtime;

@@ -1,12 +1,14 @@
 //! The management listener: `/livez`, `/readyz`, `/metrics`, `/server`. It is never routed from outside, so it asks for
-//! nothing. What it tells has no secret and no tool's name.
+//! nothing. What it tells has no secret and no tool's name. Other replicas forward requests here too ([`crate::peers`]):
+//! those are sealed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Json;
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use http::{HeaderValue, StatusCode, header};
@@ -14,6 +16,7 @@ use mcp_server_config::report::ServerReport;
 use tracing::error;
 
 use crate::app::App;
+use crate::peers;
 
 /// Ready once is ready until the end: a shared dependency that is lost later must not take every replica out at once.
 #[derive(Debug, Default)]
@@ -28,7 +31,16 @@ pub fn router(app: &Arc<App>) -> Router {
     if app.config.metrics.enabled {
         router = router.route(&app.config.metrics.path, get(metrics));
     }
-    router.with_state(Arc::clone(app))
+    let router = router.with_state(Arc::clone(app));
+    let Some(peers) = app.state.peers() else { return router };
+    // Forwarded requests get the configuration of this replica, as those of the MCP listener do.
+    let forwarded = peers::router(peers, &app.endpoint, app.config.server.max_request_body_bytes);
+    router.merge(forwarded.layer(from_fn_with_state(Arc::clone(app), with_configuration)))
+}
+
+async fn with_configuration(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
+    request.extensions_mut().insert(app.live.current());
+    next.run(request).await
 }
 
 async fn readyz(State(app): State<Arc<App>>) -> Response {
@@ -73,6 +85,7 @@ async fn server(State(app): State<Arc<App>>) -> Json<ServerReport> {
         backend: app.endpoint.report(),
         issuers: app.live.current().authenticator.reports(),
         session_store: app.state.session_store().to_owned(),
+        forwarding: app.state.peers().is_some_and(|peers| peers.is_announced()),
         draining: app.drain.is_leaving(),
     })
 }

@@ -171,8 +171,9 @@ async fn a_session_that_the_backend_lost_is_404_for_the_client() {
 }
 
 #[tokio::test]
-async fn sessions_of_a_stateful_backend_stay_with_their_replica_and_those_of_a_stateless_one_do_not() {
+async fn without_a_shared_key_sessions_of_a_stateful_backend_stay_with_their_replica_and_others_do_not() {
     let redis = Redis::start().await;
+    std::fs::remove_file(redis.dir.path().join("keys/peer")).expect("removed");
     let backend = Runtime::start(config()).await;
     for stateless in [false, true] {
         let mut config = redis.config(proxy(&backend.url()));

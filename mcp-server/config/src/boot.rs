@@ -1,6 +1,6 @@
 //! The boot file: what cannot change while the runtime runs.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
@@ -51,6 +51,9 @@ pub struct Config {
     /// Secret keys shared by all replicas.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keys: Option<Keys>,
+    /// How replicas reach each other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peers: Option<Peers>,
 
     /// See [`Live::auth`](crate::Live::auth). Refused here when a live file is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -88,6 +91,7 @@ impl Default for Config {
             otel: None,
             drain: Drain::default(),
             keys: None,
+            peers: None,
             auth: None,
             http: None,
             rate_limits: None,
@@ -422,4 +426,15 @@ pub struct Keys {
     /// ending sessions by keeping the one before as `session.previous`, or announcing the coming one as `session.next`: both
     /// are recognized. These are read again when they change.
     pub dir: PathBuf,
+}
+
+/// How replicas reach each other. A session whose state lives in one replica is served there, wherever its requests land;
+/// that needs `redis` and `keys`.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct Peers {
+    /// Address and port at which other replicas reach this one's management listener, as in 10.0.0.7:9090. Default: this
+    /// host's address and `metrics.port`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub advertise: Option<SocketAddr>,
 }

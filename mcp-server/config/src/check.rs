@@ -2,7 +2,7 @@
 
 use crate::{
     Anonymous, Audit, Auth, Backend, Config, Cors, Database, Drain, Handler, Http, Invalid, Keys, Live, Metrics, Otel,
-    PerClient, RateLimits, Server, SessionStore, Sessions, issuer, policy,
+    Peers, PerClient, RateLimits, Server, SessionStore, Sessions, issuer, policy,
 };
 
 /// A pool beyond that is a mistake: no database serves so many connections of one process well.
@@ -27,6 +27,7 @@ impl Config {
             otel,
             drain,
             keys,
+            peers,
             auth,
             http: _,
             rate_limits,
@@ -53,6 +54,14 @@ impl Config {
             && dir.as_os_str().is_empty()
         {
             return invalid("keys.dir: it is empty: write the directory of the key files, or remove `keys`");
+        }
+        if let Some(Peers { advertise: Some(address) }) = peers
+            && (address.ip().is_unspecified() || address.port() == 0)
+        {
+            return invalid(format!(
+                "peers.advertise: {address} is nowhere: write an address and port that other replicas can reach, as in \
+                 10.0.0.7:9090"
+            ));
         }
         if let Some(auth) = auth {
             auth.check()?;

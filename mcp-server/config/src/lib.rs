@@ -23,7 +23,7 @@ mod unknown;
 
 pub use boot::{
     Audit, Backend, Builtin, Config, Container, Database, Drain, Handler, Keys, LogFormat, Logging, Metrics, Otel,
-    OtelProtocol, Server, SessionStore, Sessions, Transport,
+    OtelProtocol, Peers, Server, SessionStore, Sessions, Transport,
 };
 pub use check::{check_database_url, check_together};
 pub use environment::Environment;

@@ -22,6 +22,8 @@ pub struct ServerReport {
     pub issuers: Vec<IssuerReport>,
     /// Where sessions are kept: `memory` or `redis`.
     pub session_store: String,
+    /// Requests of a session that another replica holds are forwarded to it, and such are taken here.
+    pub forwarding: bool,
     /// The process is ending.
     pub draining: bool,
 }

@@ -112,6 +112,7 @@ fn refused_boot_files_are_explained() {
         ("collector protocol", "otel: {endpoint: 'http://collector:4317', protocol: grpc}\n"),
         ("ratio", "otel: {endpoint: 'http://collector:4318', sample_ratio: 2}\n"),
         ("drain", "drain: {timeout_seconds: 100000}\n"),
+        ("no address", "peers: {advertise: '0.0.0.0:9090'}\n"),
     ];
 
     let mut messages = String::new();

@@ -1,11 +1,11 @@
 //! One request through to a container's MCP server and its response back. Messages pass as bytes, so that whatever the
 //! backend and the client agree on survives; what changes is the envelope around them: headers, and the names of sessions.
 //!
-//! A session's name at the backend is never shown. The client gets one of ours, bound to its principal. Where a session
-//! lives in the container beside this process, only this process knows it: a request that lands on another replica is
-//! told that there is no such session, and the client begins anew. Forwarding to the owner comes in at
-//! [`Container::enter`]. A container that is declared stateless may be asked by any replica, so there the names are in
-//! redis too.
+//! A session's name at the backend is never shown. The client gets one of ours, bound to its principal. A session lives
+//! in the container beside the process that opened it; a request that lands on another replica is forwarded to that
+//! process ([`crate::peers`]), which redis names. Without redis or keys it is told that there is no such session, and the
+//! client begins anew. A container that is declared stateless may be asked by any replica: there any of them takes over
+//! the session.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -86,6 +86,14 @@ struct Asked<'a> {
     session: Option<Arc<Entry<Remote>>>,
 }
 
+/// Where a request goes on.
+enum Entered {
+    /// To the backend beside this process, in that session or in none.
+    Here(Option<Arc<Entry<Remote>>>),
+    /// It was forwarded, and this is the answer.
+    Elsewhere(Response),
+}
+
 impl Asked<'_> {
     fn method(&self) -> &str {
         self.envelope.map_or("", Envelope::method)
@@ -102,9 +110,14 @@ impl Container {
         workers: &CancellationToken,
     ) -> Result<Arc<Self>, String> {
         let upstream = Arc::new(Upstream::new(&section.url)?);
-        let redis = state.session_redis().filter(|_| section.stateless).cloned();
-        let shared = redis.is_some();
-        let gate = Arc::new(Gate::new(&config.sessions, redis));
+        let redis = state.session_redis();
+        let shared = section.stateless && redis.is_some();
+        let gate = Arc::new(match (redis, state.peers()) {
+            (Some(redis), Some(peers)) if !section.stateless => {
+                Gate::holding(&config.sessions, Arc::clone(redis), Arc::clone(peers))
+            }
+            (redis, _) => Gate::new(&config.sessions, redis.filter(|_| section.stateless).cloned()),
+        });
         gate.start_sweeping(&config.sessions);
         let handshake = Handshake::start(section.url.clone(), Arc::clone(&upstream), Arc::clone(&metrics), workers);
         Ok(Arc::new(Self { upstream, handshake, gate, shared, state, metrics, draining: draining.clone() }))
@@ -136,7 +149,8 @@ impl Container {
             Era::Stateless if request.method != Method::POST => return method_not_allowed("POST"),
             Era::Stateless => {}
             Era::Sessions => match self.enter(&request, &asked).await {
-                Ok(session) => asked.session = session,
+                Ok(Entered::Here(session)) => asked.session = session,
+                Ok(Entered::Elsewhere(answer)) => return answer,
                 Err(refusal) => return refusal.response(id),
             },
         }
@@ -148,20 +162,25 @@ impl Container {
     }
 
     /// The session that the request is in, if it names one. Without a name the backend decides whether it needs one.
-    async fn enter(&self, request: &Parts, asked: &Asked<'_>) -> Result<Option<Arc<Entry<Remote>>>, Refusal> {
+    async fn enter(&self, request: &Parts, asked: &Asked<'_>) -> Result<Entered, Refusal> {
         if asked.method() == "initialize" {
             self.gate.check_room()?;
-            return Ok(None);
+            return Ok(Entered::Here(None));
         }
-        let Some(name) = request.headers.get(session::HEADER) else { return Ok(None) };
+        let Some(name) = request.headers.get(session::HEADER) else { return Ok(Entered::Here(None)) };
         let name = name.to_str().map_err(|_| Refusal::NotFound)?;
         match self.gate.find(Some(name), &asked.owner).await? {
-            Found::Here(entry) => Ok(Some(entry)),
+            Found::Here(entry) => Ok(Entered::Here(Some(entry))),
+            Found::Elsewhere(holder) => {
+                let peers = self.state.peers().ok_or(Refusal::NotFound)?;
+                let body = asked.envelope.map(|envelope| envelope.bytes.clone()).unwrap_or_default();
+                peers.forward(request, body, &holder).await.map(Entered::Elsewhere)
+            }
             Found::Known(record) => {
                 let theirs = HeaderValue::from_str(&record.content).map_err(|_| Refusal::NotFound)?;
                 let entry = self.gate.hold(name.into(), asked.owner, Some(record.created), self.remote(theirs))?;
                 let _ = entry.record.set(record.content);
-                Ok(Some(entry))
+                Ok(Entered::Here(Some(entry)))
             }
         }
     }

@@ -21,3 +21,5 @@ mod upstream;
 
 pub(crate) use catalog::digest;
 pub(crate) use container::Container;
+pub(crate) use outcome::Outcome;
+pub(crate) use reach::own_addresses;

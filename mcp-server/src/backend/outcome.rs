@@ -123,7 +123,7 @@ impl Message {
 
 /// Follows the body of the response to a call.
 #[derive(Debug)]
-pub(super) enum Outcome {
+pub(crate) enum Outcome {
     /// One message.
     Json(JsonBody),
     /// A stream of events, of which one is the response.
@@ -131,12 +131,12 @@ pub(super) enum Outcome {
 }
 
 impl Outcome {
-    pub(super) fn new(is_event_stream: bool) -> Self {
+    pub(crate) fn new(is_event_stream: bool) -> Self {
         if is_event_stream { Self::Events(EventBody::default()) } else { Self::Json(JsonBody::default()) }
     }
 
     /// Reads on. Returns the outcome as soon as it is known.
-    pub(super) fn feed(&mut self, bytes: &[u8]) -> Option<bool> {
+    pub(crate) fn feed(&mut self, bytes: &[u8]) -> Option<bool> {
         match self {
             Self::Json(body) => {
                 bytes.iter().for_each(|byte| body.message.feed(*byte));
@@ -150,7 +150,7 @@ impl Outcome {
     }
 
     /// The body is complete.
-    pub(super) fn finish(&self) -> Option<bool> {
+    pub(crate) fn finish(&self) -> Option<bool> {
         match self {
             Self::Json(body) => body.message.verdict(),
             Self::Events(body) => body.verdict,
@@ -160,13 +160,13 @@ impl Outcome {
 
 /// See [`Outcome::Json`].
 #[derive(Debug, Default)]
-pub(super) struct JsonBody {
+pub(crate) struct JsonBody {
     message: Message,
 }
 
 /// See [`Outcome::Events`]: lines `data: …`, an empty line ends an event.
 #[derive(Debug, Default)]
-pub(super) struct EventBody {
+pub(crate) struct EventBody {
     message: Message,
     verdict: Option<bool>,
     line: Line,

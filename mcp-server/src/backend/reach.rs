@@ -38,7 +38,7 @@ fn is_loopback(url: &Url) -> bool {
 
 /// The addresses that packets to the outside would have, of both families. Connecting a UDP socket asks the routing
 /// table and sends nothing; the destinations are reserved for documentation.
-fn own_addresses() -> impl Iterator<Item = IpAddr> {
+pub(crate) fn own_addresses() -> impl Iterator<Item = IpAddr> {
     let outside: [(SocketAddr, SocketAddr); 2] = [
         ((Ipv4Addr::UNSPECIFIED, 0).into(), (Ipv4Addr::new(192, 0, 2, 1), 9).into()),
         ((Ipv6Addr::UNSPECIFIED, 0).into(), (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1), 9).into()),

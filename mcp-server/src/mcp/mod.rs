@@ -254,7 +254,7 @@ fn ended() -> Failure<'static> {
 }
 
 /// The last event of a call that is cut off.
-fn farewell(id: Option<&RawValue>) -> Bytes {
+pub(crate) fn farewell(id: Option<&RawValue>) -> Bytes {
     const ERROR: &str = r#""error":{"code":-32603,"message":"The call was ended before its result."}"#;
     // A proxied stream may have been cut within an event: end that one first.
     Bytes::from(match id {

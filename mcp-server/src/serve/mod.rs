@@ -50,6 +50,9 @@ impl Server {
         let host = app.config.server.host;
         let mcp = bind(SocketAddr::new(host, app.config.server.port), "server.port").await?;
         let management = bind(SocketAddr::new(host, app.config.metrics.port), "metrics.port").await?;
+        if let (Some(peers), Ok(address)) = (app.state.peers(), management.local_addr()) {
+            peers.announce(address);
+        }
         Ok(Self { app, mcp, management })
     }
 

@@ -22,13 +22,7 @@ impl fmt::Debug for SessionKey {
 impl SessionKey {
     /// Reads the file `session` of that directory.
     pub(crate) async fn read(dir: &Path) -> Result<Self, String> {
-        let path = dir.join("session");
-        let bytes =
-            tokio::fs::read(&path).await.map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
-        if bytes.len() < KEY_BYTES {
-            return Err(format!("{} has {} bytes, fewer than {KEY_BYTES}", path.display(), bytes.len()));
-        }
-        Ok(Self(hmac::Key::new(hmac::HMAC_SHA256, &bytes)))
+        read(&dir.join("session")).await.map(Self)
     }
 
     /// A key that lives with the process.
@@ -73,6 +67,49 @@ pub(super) async fn request_state(dir: &Path) -> Result<Vec<[u8; 32]>, String> {
     Ok(keys)
 }
 
+/// Seals what replicas tell each other: the first key seals, all open.
+pub(crate) struct PeerKey(Vec<hmac::Key>);
+
+impl PeerKey {
+    /// Reads the files `peer` and, while a change is under way, `peer.previous` of that directory; `None` where there is no
+    /// `peer`.
+    pub(crate) async fn read(dir: &Path) -> Result<Option<Self>, String> {
+        let mut keys = Vec::new();
+        for path in [dir.join("peer"), dir.join("peer.previous")] {
+            match tokio::fs::try_exists(&path).await {
+                Ok(false) if keys.is_empty() => return Ok(None),
+                Ok(false) => {}
+                Ok(true) | Err(_) => keys.push(read(&path).await?),
+            }
+        }
+        Ok(Some(Self(keys)))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn of(bytes: &[u8]) -> Self {
+        Self(vec![hmac::Key::new(hmac::HMAC_SHA256, bytes)])
+    }
+
+    pub(crate) fn sign(&self, bytes: &[u8]) -> [u8; 32] {
+        let mut out = [0; 32];
+        out.copy_from_slice(hmac::sign(&self.0[0], bytes).as_ref());
+        out
+    }
+
+    /// In constant time for each key.
+    pub(crate) fn signed(&self, bytes: &[u8], seal: &[u8]) -> bool {
+        self.0.iter().any(|key| hmac::verify(key, bytes, seal).is_ok())
+    }
+}
+
+async fn read(path: &Path) -> Result<hmac::Key, String> {
+    let bytes = tokio::fs::read(path).await.map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
+    if bytes.len() < KEY_BYTES {
+        return Err(format!("{} has {} bytes, fewer than {KEY_BYTES}", path.display(), bytes.len()));
+    }
+    Ok(hmac::Key::new(hmac::HMAC_SHA256, &bytes))
+}
+
 /// Random bytes fit for secrets.
 pub(crate) fn random_bytes<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
@@ -82,7 +119,7 @@ pub(crate) fn random_bytes<const N: usize>() -> [u8; N] {
 
 #[cfg(test)]
 mod tests {
-    use super::SessionKey;
+    use super::{PeerKey, SessionKey};
 
     #[test]
     fn parts_do_not_run_into_each_other() {
@@ -103,5 +140,21 @@ mod tests {
         std::fs::write(dir.path().join("session"), [7; 31]).expect("written");
         let error = SessionKey::read(dir.path()).await.expect_err("too short");
         assert!(error.contains("session has 31 bytes, fewer than 32"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_peer_key_may_be_absent_and_must_not_be_short() {
+        let dir = tempfile::tempdir().expect("a directory");
+        assert!(PeerKey::read(dir.path()).await.expect("absent").is_none());
+        std::fs::write(dir.path().join("peer"), [7; 31]).expect("written");
+        assert!(PeerKey::read(dir.path()).await.is_err());
+        std::fs::write(dir.path().join("peer"), [7; 32]).expect("written");
+        let key = PeerKey::read(dir.path()).await.expect("read").expect("there");
+        assert!(key.signed(b"a", &key.sign(b"a")) && !key.signed(b"b", &key.sign(b"a")));
+        // While it is changed, both open.
+        std::fs::rename(dir.path().join("peer"), dir.path().join("peer.previous")).expect("renamed");
+        std::fs::write(dir.path().join("peer"), [8; 32]).expect("written");
+        let newer = PeerKey::read(dir.path()).await.expect("read").expect("there");
+        assert!(newer.signed(b"a", &key.sign(b"a")) && !key.signed(b"a", &newer.sign(b"a")));
     }
 }

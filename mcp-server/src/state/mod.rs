@@ -20,8 +20,10 @@ use std::sync::Arc;
 
 use mcp_server_config::{Config, SessionStore};
 
+use crate::peers::Peers;
+
 pub use self::keys::SessionKey;
-pub(crate) use self::keys::random_bytes;
+pub(crate) use self::keys::{PeerKey, random_bytes};
 pub use self::redis::{Redis, Unavailable, Waiting};
 pub use self::replica::Replica;
 pub use self::script::Script;
@@ -47,6 +49,7 @@ pub struct State {
     session_key: SessionKey,
     request_state_keys: Vec<[u8; 32]>,
     replica: Arc<Replica>,
+    peers: Option<Arc<Peers>>,
 }
 
 impl State {
@@ -79,7 +82,14 @@ impl State {
             None => vec![random_bytes()],
         };
         let replica = Replica::start(redis.clone());
-        Ok(Arc::new(Self { redis, sessions_in_redis, session_key, request_state_keys, replica }))
+        let peers = peers(config, sessions_in_redis, &replica).await.map_err(StateError::Keys)?;
+        Ok(Arc::new(Self { redis, sessions_in_redis, session_key, request_state_keys, replica, peers }))
+    }
+
+    /// The other replicas; `None` where requests are not forwarded to them.
+    #[must_use]
+    pub fn peers(&self) -> Option<&Arc<Peers>> {
+        self.peers.as_ref()
     }
 
     /// `memory` or `redis`: where sessions are.
@@ -131,4 +141,17 @@ impl State {
     pub fn first_success(&self) -> bool {
         self.redis.as_ref().is_none_or(|redis| redis.answered_once())
     }
+}
+
+/// Replicas forward to each other where they share sessions and a key.
+async fn peers(config: &Config, shared: bool, replica: &Arc<Replica>) -> Result<Option<Arc<Peers>>, String> {
+    let Some(keys) = config.keys.as_ref().filter(|_| shared) else { return Ok(None) };
+    let Some(key) = PeerKey::read(&keys.dir).await? else {
+        tracing::warn!(
+            "keys.dir has no file `peer`: requests are not forwarded between replicas, so a session whose state lives in \
+             one of them is found there only; give the file 32 random bytes or more, the same for all replicas"
+        );
+        return Ok(None);
+    };
+    Ok(Some(Peers::new(config.peers.as_ref(), key, Arc::clone(replica))))
 }

@@ -42,14 +42,16 @@ pub struct Runtime {
     pub endpoint: Arc<Endpoint>,
     pub state: Arc<State>,
     pub metrics: Arc<Metrics>,
-    server: tokio::task::JoinHandle<()>,
+    servers: Vec<tokio::task::JoinHandle<()>>,
     connections: tokio_util::sync::CancellationToken,
 }
 
 impl Drop for Runtime {
     fn drop(&mut self) {
         self.connections.cancel();
-        self.server.abort();
+        for server in &self.servers {
+            server.abort();
+        }
     }
 }
 
@@ -84,8 +86,14 @@ impl Runtime {
         let listener = TcpListener::bind(address).await.expect("bound");
         let address = listener.local_addr().expect("bound");
         let connections = tokio_util::sync::CancellationToken::new();
-        let server = tokio::spawn(serve(listener, router, connections.clone()));
-        Self { address, endpoint, state, metrics, server, connections }
+        let mut servers = vec![tokio::spawn(serve(listener, router, connections.clone()))];
+        if let Some(peers) = state.peers() {
+            let management = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+            peers.announce(management.local_addr().expect("bound"));
+            let router = mcp_server::peers::router(peers, &endpoint, config.server.max_request_body_bytes);
+            servers.push(tokio::spawn(serve(management, router, connections.clone())));
+        }
+        Self { address, endpoint, state, metrics, servers, connections }
     }
 
     pub fn url(&self) -> String {

@@ -25,7 +25,9 @@ impl Redis {
     pub async fn start_with(password: Option<&str>) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         std::fs::create_dir(dir.path().join("keys")).expect("a directory");
-        std::fs::write(dir.path().join("keys/session"), [42; 32]).expect("written");
+        for key in ["session", "request-state", "peer"] {
+            std::fs::write(dir.path().join("keys").join(key), [42; 32]).expect("written");
+        }
         let port = free_port();
         let mut redis = Self { port, dir, process: None, password: password.map(str::to_owned) };
         redis.up().await;

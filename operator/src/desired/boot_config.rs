@@ -74,6 +74,8 @@ fn config(id: &Identity, spec: &McpServerSpec) -> Result<Config, Invalid> {
             timeout_seconds: number("spec.disruption.drainSeconds", spec.disruption.drain_seconds)?,
         },
         keys: Some(Keys { dir: PathBuf::from(mounts::KEYS_DIR) }),
+        // A pod has one address, and finds it by itself.
+        peers: None,
         // These live in the live file.
         auth: None,
         http: None,

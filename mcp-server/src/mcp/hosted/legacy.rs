@@ -141,6 +141,8 @@ impl<S: ServerHandler> Hosted<S> {
         match self.gate.find(Some(name), owner).await? {
             Found::Here(entry) => Ok(entry),
             Found::Known(record) => self.take_over(name.into(), *owner, record),
+            // Every replica can serve every session here.
+            Found::Elsewhere(_) => Err(Refusal::Unavailable),
         }
     }
 

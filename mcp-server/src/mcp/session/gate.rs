@@ -14,6 +14,7 @@ use super::records::{Known, Record, Records};
 use super::table::{Content, Entry, Table};
 use super::{Owner, capacity, is_id, now};
 use crate::mcp::error::{Failure, code};
+use crate::peers::{Holder, Peers};
 use crate::state::Redis;
 
 /// A session ends after a day, however busy it is.
@@ -21,6 +22,8 @@ const MAX_AGE: u64 = 24 * 60 * 60;
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 /// How long a request of a session that is held here waits for redis. Redis may still have its say afterwards.
 const TOUCH_PATIENCE: Duration = Duration::from_millis(100);
+/// How often redis is told of a session in use within its idle time, where nobody but its holder can end it.
+const TOUCHES: u64 = 8;
 /// Sessions whose ids fall together wait for each other; only while one of them is taken over.
 const TURNS: usize = 64;
 
@@ -37,6 +40,8 @@ pub(crate) enum Refusal {
     Unavailable,
     /// This process is ending.
     Draining,
+    /// The replica that held it was lost while it worked on the request.
+    Lost,
 }
 
 impl Refusal {
@@ -49,6 +54,12 @@ impl Refusal {
             Self::Full => Failure::busy("Too many sessions. Try again later.", RETRY_AFTER * 15),
             Self::Unavailable => Failure::busy("Sessions are unavailable. Try again later.", RETRY_AFTER),
             Self::Draining => Failure::busy("This server is shutting down. Try again.", RETRY_AFTER / 2),
+            // Not 404: the client would begin anew and might send its call again without being told that it ran.
+            Self::Lost => Failure::new(
+                StatusCode::BAD_GATEWAY,
+                code::INTERNAL_ERROR,
+                "The replica that ran the request was lost before it answered.",
+            ),
         }
         .of(id)
         .response()
@@ -61,24 +72,38 @@ pub(crate) enum Found<T> {
     Here(Arc<Entry<T>>),
     /// In redis: this process can take it over.
     Known(Record),
+    /// In another process, which alone can serve it: [`Peers::forward`].
+    Elsewhere(Holder),
 }
 
 /// The sessions of one endpoint.
 pub(crate) struct Gate<T> {
     table: Table<T>,
     records: Option<Records>,
+    /// Where sessions are held by the process that opened them, and by no other.
+    peers: Option<Arc<Peers>>,
     turns: [Mutex<()>; TURNS],
 }
 
 impl<T: Content> Gate<T> {
     /// `redis`: where any replica may take over any session.
     pub(crate) fn new(config: &Sessions, redis: Option<Arc<Redis>>) -> Self {
+        Self::with(config, redis, None)
+    }
+
+    /// For sessions whose state lives in the process that opened them. Through redis the other replicas find that process.
+    pub(crate) fn holding(config: &Sessions, redis: Arc<Redis>, peers: Arc<Peers>) -> Self {
+        Self::with(config, Some(redis), Some(peers))
+    }
+
+    fn with(config: &Sessions, redis: Option<Arc<Redis>>, peers: Option<Arc<Peers>>) -> Self {
         let idle = u64::from(config.idle_timeout_seconds.max(1)).min(MAX_AGE);
         let max = config.max.map_or_else(capacity::default_max, |max| max as usize);
         let records = redis.map(|redis| Records::new(redis, idle, MAX_AGE));
         Self {
-            table: Table::new(max, idle, MAX_AGE, records.is_some()),
+            table: Table::new(max, idle, MAX_AGE, records.is_some() && peers.is_none()),
             records,
+            peers,
             turns: [const { Mutex::const_new(()) }; TURNS],
         }
     }
@@ -97,7 +122,7 @@ impl<T: Content> Gate<T> {
         }
         let now = now();
         let Some(entry) = self.table.get(id, now) else {
-            return self.find_in_redis(id, owner, now).await.map(Found::Known);
+            return self.find_in_redis(id, owner, now).await;
         };
         if entry.owner != *owner {
             return Err(Refusal::NotFound);
@@ -107,16 +132,35 @@ impl<T: Content> Gate<T> {
         Ok(Found::Here(entry))
     }
 
-    async fn find_in_redis(&self, id: &str, owner: &Owner, now: u64) -> Result<Record, Refusal> {
+    async fn find_in_redis(&self, id: &str, owner: &Owner, now: u64) -> Result<Found<T>, Refusal> {
         let records = self.records.as_ref().ok_or(Refusal::NotFound)?;
         let record = records.read(id, now).await.map_err(|_| Refusal::Unavailable)?;
         let record = record.filter(|record| record.owner == *owner).ok_or(Refusal::NotFound)?;
-        if self.table.has_room(now) { Ok(record) } else { Err(Refusal::Full) }
+        match (&record.holder, &self.peers) {
+            (Some(holder), Some(peers)) if !peers.is_me(holder) => Ok(Found::Elsewhere(holder.clone())),
+            // What only its holder can serve, and is not here, is nowhere.
+            (Some(_), _) | (None, Some(_)) => Err(Refusal::NotFound),
+            (None, None) if self.table.has_room(now) => Ok(Found::Known(record)),
+            (None, None) => Err(Refusal::Full),
+        }
+    }
+
+    /// This process, where it alone can serve its sessions.
+    fn holder(&self) -> Option<Holder> {
+        self.peers.as_ref()?.me()
     }
 
     /// [`Gate::touch`] for a request, which a slow redis must not hold up: it goes on in the background.
     async fn touch_in_passing(self: &Arc<Self>, entry: &Arc<Entry<T>>, now: u64) -> Result<(), Refusal> {
         if self.records.is_none() {
+            return Ok(());
+        }
+        if self.peers.is_some() {
+            // Nobody else can have ended it: redis is told now and then, and not waited for.
+            if entry.touch_is_due(now, self.table.idle() / TOUCHES) {
+                let (gate, entry) = (Arc::clone(self), Arc::clone(entry));
+                tokio::spawn(async move { gate.touch(&entry, now).await });
+            }
             return Ok(());
         }
         let (gate, entry) = (Arc::clone(self), Arc::clone(entry));
@@ -142,7 +186,8 @@ impl<T: Content> Gate<T> {
             }
             Ok(Known::Lost) => {
                 if let Some(content) = entry.record.get() {
-                    let record = Record { owner: entry.owner, created: entry.created, content: content.clone() };
+                    let (owner, created, content) = (entry.owner, entry.created, content.clone());
+                    let record = Record { owner, created, content, holder: self.holder() };
                     let _ = records.write(&entry.id, &record, now).await;
                 }
                 Ok(())
@@ -178,7 +223,12 @@ impl<T: Content> Gate<T> {
     /// Lets every replica know of a session that is held here.
     pub(crate) async fn publish(&self, entry: &Entry<T>, content: String) -> Result<(), Refusal> {
         let Some(records) = &self.records else { return Ok(()) };
-        let record = Record { owner: entry.owner, created: entry.created, content };
+        let holder = self.holder();
+        if self.peers.is_some() && holder.is_none() {
+            // Nobody could come here for it.
+            return Ok(());
+        }
+        let record = Record { owner: entry.owner, created: entry.created, content, holder };
         records.write(&entry.id, &record, now()).await.map_err(|_| Refusal::Unavailable)?;
         let _ = entry.record.set(record.content);
         Ok(())

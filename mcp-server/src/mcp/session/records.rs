@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Owner;
+use crate::peers::Holder;
 use crate::state::{Redis, Unavailable};
 
 /// A session in redis.
@@ -18,6 +19,8 @@ pub(crate) struct Record {
     pub(crate) created: u64,
     /// What the holder needs to take it over.
     pub(crate) content: String,
+    /// The replica that alone can serve it, if that is so.
+    pub(crate) holder: Option<Holder>,
 }
 
 /// What redis knows of a session that is held here.
@@ -51,19 +54,25 @@ impl Records {
             .arg("created")
             .arg(record.created)
             .arg("content")
-            .arg(&record.content)
-            .ignore();
+            .arg(&record.content);
+        if let Some(holder) = &record.holder {
+            commands.arg("holder").arg(holder.to_string());
+        }
+        commands.ignore();
         commands.cmd("EXPIRE").arg(&key).arg(self.lifetime(record.created, now)).ignore();
         self.redis.run_all(&commands).await
     }
 
-    /// The session, and its life begins anew.
+    /// The session, and its life begins anew, unless somebody holds it.
     pub(super) async fn read(&self, id: &str, now: u64) -> Result<Option<Record>, Unavailable> {
         let fields: HashMap<String, String> = self.redis.run(redis::cmd("HGETALL").arg(self.key(id))).await?;
         let Some(record) = decode(fields).filter(|record| now.saturating_sub(record.created) < self.max_age) else {
             return Ok(None);
         };
-        self.touch(id, record.created, now).await?;
+        // A holder does that itself.
+        if record.holder.is_none() {
+            self.touch(id, record.created, now).await?;
+        }
         Ok(Some(record))
     }
 
@@ -106,9 +115,11 @@ fn decode(mut fields: HashMap<String, String>) -> Option<Record> {
     if fields.contains_key("ended") {
         return None;
     }
+    let holder = fields.get("holder").map(|holder| holder.parse()).transpose().ok()?;
     Some(Record {
         owner: Owner::from_text(fields.get("owner")?)?,
         created: fields.get("created")?.parse().ok()?,
         content: fields.remove("content")?,
+        holder,
     })
 }

@@ -26,6 +26,7 @@ pub(crate) struct Entry<T> {
     /// What redis has of it, to write it again should redis lose it.
     pub(crate) record: OnceLock<String>,
     last_used: AtomicU64,
+    last_touched: AtomicU64,
     streams: AtomicUsize,
 }
 
@@ -38,6 +39,7 @@ impl<T> Entry<T> {
             content,
             record: OnceLock::new(),
             last_used: AtomicU64::new(now),
+            last_touched: AtomicU64::new(now),
             streams: AtomicUsize::new(0),
         }
     }
@@ -50,6 +52,13 @@ impl<T> Entry<T> {
     pub(crate) fn streaming(self: &Arc<Self>) -> Streaming<T> {
         self.streams.fetch_add(1, Ordering::Relaxed);
         Streaming(Arc::clone(self))
+    }
+
+    /// Whether redis was told of it longer ago than that. Then it counts as told.
+    pub(super) fn touch_is_due(&self, now: u64, pause: u64) -> bool {
+        let last = self.last_touched.load(Ordering::Relaxed);
+        now.saturating_sub(last) > pause
+            && self.last_touched.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
     fn has_streams(&self) -> bool {
@@ -88,6 +97,11 @@ pub(super) struct Table<T> {
 impl<T: Content> Table<T> {
     pub(super) fn new(max: usize, idle: u64, max_age: u64, restorable: bool) -> Self {
         Self { entries: Mutex::default(), max, idle, max_age, restorable }
+    }
+
+    /// Seconds without a request after which a session ends.
+    pub(super) fn idle(&self) -> u64 {
+        self.idle
     }
 
     /// The session, unless its time is over.
