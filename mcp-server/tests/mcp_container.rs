@@ -387,3 +387,150 @@ async fn a_document_that_does_not_end_is_broken_off() {
     let body = tokio::time::timeout(mcp_support::PATIENCE, body).await.expect("no hang");
     assert!(body.is_err(), "half a document is no answer");
 }
+
+/// Sends a call of 2026-07-28 with its headers changed.
+async fn changed(http: &Http, params: Value, change: impl FnOnce(&mut Vec<(&'static str, String)>)) -> (u16, i64) {
+    let (mut headers, message) = mcp_support::modern("tools/call", params);
+    change(&mut headers);
+    let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let reply = http.post(&headers, &message).await;
+    let status = reply.status.as_u16();
+    let answer = reply.message().await;
+    assert_eq!(answer["id"], 7);
+    (status, answer["error"]["code"].as_i64().unwrap_or_default())
+}
+
+#[tokio::test]
+async fn headers_of_2026_07_28_say_what_the_body_says_or_the_backend_is_not_asked() {
+    let (upstream, _front, http) =
+        fake(|_, message| json_response(&json!({"jsonrpc": "2.0", "id": message["id"], "result": {"content": []}})))
+            .await;
+    let known = || json!({"name": "known", "arguments": {}});
+    let set = |name: &'static str, value: &'static str| {
+        move |headers: &mut Vec<(&'static str, String)>| {
+            headers.retain(|(other, _)| *other != name);
+            headers.push((name, value.to_owned()));
+        }
+    };
+    let without = |name: &'static str| move |headers: &mut Vec<(&'static str, String)>| headers.retain(|h| h.0 != name);
+    let mismatch = (400, -32020);
+    for name in ["mcp-protocol-version", "mcp-method", "mcp-name"] {
+        assert_eq!(changed(&http, known(), without(name)).await, mismatch, "without {name}");
+    }
+    assert_eq!(changed(&http, known(), set("mcp-protocol-version", "2025-11-25")).await, mismatch);
+    assert_eq!(changed(&http, known(), set("mcp-method", "tools/list")).await, mismatch);
+    assert_eq!(changed(&http, known(), set("mcp-method", "Tools/call")).await, mismatch, "values have a case");
+    assert_eq!(changed(&http, known(), set("mcp-name", "other")).await, mismatch);
+    assert_eq!(changed(&http, known(), set("mcp-name", "=?base64?b3RoZXI=?=")).await, mismatch);
+    assert_eq!(changed(&http, known(), set("mcp-name", "=?base64?*?=")).await, mismatch);
+    let mirrored = |region: &str| json!({"name": "mirrored", "arguments": {"region": region}});
+    assert_eq!(changed(&http, mirrored("eu"), |_| {}).await, mismatch, "the argument is not repeated");
+    assert_eq!(changed(&http, mirrored("eu"), set("mcp-param-region", "us")).await, mismatch);
+    assert!(!upstream.seen.lock().expect("no panic").iter().any(|(method, _)| method == "tools/call"));
+
+    assert_eq!(changed(&http, known(), set("mcp-name", "=?base64?a25vd24=?=")).await, (200, 0));
+    assert_eq!(changed(&http, mirrored("eu"), set("mcp-param-region", "eu")).await, (200, 0));
+    assert_eq!(changed(&http, mirrored("\u{fc}"), set("mcp-param-region", "=?base64?w7w=?=")).await, (200, 0));
+    assert_eq!(changed(&http, known(), set("mcp-param-region", "eu")).await, (200, 0), "of no tool that has it");
+}
+
+#[tokio::test]
+async fn a_revision_that_nobody_speaks_is_400_with_those_that_are() {
+    let (_upstream, _front, http) =
+        fake(|_, message| json_response(&json!({"jsonrpc": "2.0", "id": message["id"], "result": {}}))).await;
+    let ping = json!({"jsonrpc": "2.0", "id": 7, "method": "ping"});
+    for version in ["2024-11-05", "2099-01-01", "junk"] {
+        let reply = http.post(&[("mcp-protocol-version", version)], &ping).await;
+        assert_eq!(reply.status, StatusCode::BAD_REQUEST, "{version}");
+        let error = reply.json().await;
+        assert_eq!((&error["id"], &error["error"]["code"]), (&json!(7), &json!(-32022)));
+        assert_eq!(error["error"]["data"]["supported"][0], "2026-07-28");
+    }
+    for version in ["2025-03-26", "2025-06-18", "2025-11-25"] {
+        assert_eq!(http.post(&[("mcp-protocol-version", version)], &ping).await.status, StatusCode::OK, "{version}");
+    }
+    assert_eq!(http.post(&[], &ping).await.status, StatusCode::OK, "without a header it is the oldest");
+}
+
+#[tokio::test]
+async fn a_client_of_2026_07_28_sends_no_responses() {
+    let (_backend, _front, http) = chain().await;
+    let reply =
+        http.post(&[("mcp-protocol-version", "2026-07-28")], &json!({"jsonrpc": "2.0", "id": 1, "result": {}})).await;
+    assert_eq!(reply.status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn a_stream_that_ends_before_its_answer_gets_an_error_for_its_id_and_the_call_is_not_repeated() {
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&calls);
+    for broken in [false, true] {
+        let counted = Arc::clone(&counted);
+        let (_upstream, front, http) = fake(move |_, _| {
+            counted.fetch_add(1, Ordering::SeqCst);
+            let event = "data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/progress\"}\n\ndata: {\"half\"";
+            let mut frames = vec![Ok(event)];
+            frames.extend(broken.then(|| Err(std::io::Error::other("gone"))));
+            let body = Body::from_stream(futures::stream::iter(frames));
+            Response::builder().header("content-type", "text/event-stream").body(body).expect("valid")
+        })
+        .await;
+        let error = http.call("known", json!({})).await;
+        assert_eq!((&error["id"], &error["error"]["code"]), (&json!(7), &json!(-32603)), "broken: {broken}");
+        let failed = r#"mcp_tool_calls_total{endpoint="test",result="error",tool_name="known"} 1"#;
+        eventually("it is counted", || front.metrics_text().contains(failed)).await;
+    }
+    assert_eq!(calls.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn a_stream_with_event_ids_ends_as_it_does_and_is_the_clients_to_resume() {
+    let (_upstream, _front, http) = fake(|_, _| {
+        Response::builder()
+            .header("content-type", "text/event-stream")
+            .body(Body::from("id: 1\nretry: 500\ndata:\n\n"))
+            .expect("valid")
+    })
+    .await;
+    let reply = http.ask("tools/call", json!({"name": "known", "arguments": {}})).await;
+    assert_eq!(reply.text().await, "id: 1\nretry: 500\ndata:\n\n");
+}
+
+#[tokio::test]
+async fn a_batch_of_2025_03_26_is_taken_apart_and_each_message_checked() {
+    let (_backend, _front, http) = chain().await;
+    let reply = http.initialize("2025-03-26").await;
+    let session = reply.header("mcp-session-id").expect("a session").to_owned();
+    let add = |id: u32| {
+        let params = json!({"name": "add", "arguments": {"a": id, "b": 1}});
+        json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params})
+    };
+    let cancelled = json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 99}});
+    let batch = json!([add(1), cancelled, add(2)]);
+    let headers = [("mcp-session-id", session.as_str())];
+    let text = http.post(&headers, &batch).await.text().await;
+    for (id, sum) in [(1, "2.0"), (2, "3.0")] {
+        assert!(text.contains(&format!("\"id\":{id}")) && text.contains(sum), "{text}");
+    }
+    let mallory = http.clone().caller("mallory");
+    assert_eq!(mallory.post(&headers, &batch).await.status, StatusCode::NOT_FOUND);
+    let later = [("mcp-session-id", session.as_str()), ("mcp-protocol-version", "2025-06-18")];
+    assert_eq!(http.post(&later, &batch).await.status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn events_of_one_session_are_not_told_in_another() {
+    let (_backend, _front, alice) = chain().await;
+    let mallory = alice.clone().caller("mallory");
+    let (hers, his) = (alice.session().await, mallory.session().await);
+    let reply = alice.call_in(&hers, "progress", json!({"steps": 2, "delayMs": 1})).await;
+    let text = reply.text().await;
+    let stolen = text.lines().find_map(|line| line.strip_prefix("id:")).map(str::trim).unwrap_or("0");
+    // In his own session, with the id of her event: he learns nothing of her call.
+    let mut reply = mallory.listen_in(&his, Some(stolen)).await;
+    let second = std::time::Duration::from_secs(1);
+    while let Ok(Some(event)) = tokio::time::timeout(second, reply.event()).await {
+        assert!(!event.0.contains("progress") && !event.0.contains("steps"), "{event:?}");
+    }
+    assert_eq!(mallory.listen_in(&hers, Some(stolen)).await.status, StatusCode::NOT_FOUND);
+}

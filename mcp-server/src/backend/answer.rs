@@ -3,11 +3,11 @@
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Response};
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 use serde_json::Value;
 
 use super::ask::Trouble;
 use crate::mcp::session;
+use crate::wire::Reply;
 
 /// The id of every question; there is one at a time.
 pub(super) const ID: &str = "mcp-server-handshake";
@@ -35,7 +35,7 @@ impl Answer {
     }
 }
 
-pub(super) async fn read(response: Response<Incoming>) -> Result<Answer, Trouble> {
+pub(super) async fn read(response: Response<Reply>) -> Result<Answer, Trouble> {
     let session = response.headers().get(session::HEADER).cloned();
     let status = response.status();
     let content_type = essence(response.headers());
@@ -56,7 +56,7 @@ pub(super) fn essence(headers: &HeaderMap) -> String {
     text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
-async fn read_json(body: Incoming) -> Result<Value, Trouble> {
+async fn read_json(body: Reply) -> Result<Value, Trouble> {
     let mut bytes = Vec::new();
     collect(body, |chunk| {
         bytes.extend_from_slice(chunk);
@@ -66,7 +66,7 @@ async fn read_json(body: Incoming) -> Result<Value, Trouble> {
     serde_json::from_slice(&bytes).map_err(|_| Trouble::NotMcp)
 }
 
-async fn read_events(body: Incoming) -> Result<Value, Trouble> {
+async fn read_events(body: Reply) -> Result<Value, Trouble> {
     let mut pending = Vec::new();
     let found = collect(body, |chunk| {
         pending.extend(chunk.iter().copied().filter(|byte| *byte != b'\r'));
@@ -82,7 +82,7 @@ async fn read_events(body: Incoming) -> Result<Value, Trouble> {
 }
 
 /// Feeds the body to `take` until that returns something.
-async fn collect<T>(mut body: Incoming, mut take: impl FnMut(&[u8]) -> Option<T>) -> Result<Option<T>, Trouble> {
+async fn collect<T>(mut body: Reply, mut take: impl FnMut(&[u8]) -> Option<T>) -> Result<Option<T>, Trouble> {
     let mut seen = 0;
     while let Some(frame) = body.frame().await {
         let Ok(chunk) = frame.map_err(|_| Trouble::Broken)?.into_data() else { continue };

@@ -9,9 +9,10 @@ use serde_json::{Value, json};
 use super::answer::{self, Answer};
 use super::catalog;
 use super::handshake::Offer;
-use super::upstream::{Fault, Upstream};
+use super::upstream::Upstream;
 use crate::mcp::envelope::ACCEPTED;
 use crate::mcp::{revision, session};
+use crate::wire::Fault;
 
 /// For one question, to the end of its answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -50,7 +51,7 @@ impl Trouble {
 impl From<Fault> for Trouble {
     fn from(fault: Fault) -> Self {
         match fault {
-            Fault::Unreachable => Self::Unreachable,
+            Fault::Refused | Fault::Silent => Self::Unreachable,
             Fault::Broken => Self::Broken,
         }
     }

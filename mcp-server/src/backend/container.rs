@@ -17,7 +17,6 @@ use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
-use hyper::body::Incoming;
 use mcp_server_config::report::BackendReport;
 use mcp_server_config::{Config, Container as Section};
 use serde_json::value::RawValue;
@@ -26,19 +25,19 @@ use tokio_util::sync::CancellationToken;
 use super::answer::essence;
 use super::handshake::Handshake;
 use super::headers;
-use super::outcome::Outcome;
-use super::pass::Pass;
-use super::upstream::{Fault, Upstream};
+use super::pass::{Pass, Shape};
+use super::upstream::Upstream;
 use crate::auth::Caller;
 use crate::mcp::body::{Farewell, Lasting};
 use crate::mcp::calls::Call;
-use crate::mcp::envelope::{Envelope, Kind};
+use crate::mcp::envelope::{Envelope, Kind, standard_headers};
 use crate::mcp::error::{Failure, code};
 use crate::mcp::method_not_allowed;
-use crate::mcp::revision::Era;
+use crate::mcp::revision::{self, Era};
 use crate::mcp::session::{self, Content, Entry, Found, Gate, Owner, Refusal};
 use crate::metrics::Metrics;
 use crate::state::State;
+use crate::wire::{Fault, Reply};
 
 /// A single answer may be that large. Streams of events have no limit but time.
 const MAX_ANSWER_BYTES: u64 = 64 * 1024 * 1024;
@@ -145,7 +144,13 @@ impl Container {
         let owner = Owner::of(caller, self.state.session_key());
         let mut asked = Asked { envelope, id, owner, session: None };
 
-        match Era::of(envelope, &request.headers) {
+        let era = Era::of(envelope, &request.headers);
+        if let Some(envelope) = envelope
+            && let Err(failure) = self.check(era, envelope, &request.headers)
+        {
+            return failure.of(id).response();
+        }
+        match era {
             Era::Stateless if request.method != Method::POST => return method_not_allowed("POST"),
             Era::Stateless => {}
             Era::Sessions => match self.enter(&request, &asked).await {
@@ -159,6 +164,32 @@ impl Container {
             return Refusal::Draining.response(id);
         }
         self.forward(&request, asked).await
+    }
+
+    /// What the protocol wants of a message on HTTP, whatever the backend would let pass.
+    fn check(&self, era: Era, envelope: &Envelope, headers: &HeaderMap) -> Result<(), Failure<'static>> {
+        if envelope.method() == "initialize" && era == Era::Sessions {
+            return Ok(());
+        }
+        standard_headers::check_revision(headers, envelope)?;
+        revision::check(headers)?;
+        match (era, envelope.kind) {
+            (Era::Sessions, _) | (Era::Stateless, Kind::Notification) => Ok(()),
+            (Era::Stateless, Kind::Response) => Err(Failure::new(
+                StatusCode::BAD_REQUEST,
+                code::INVALID_REQUEST,
+                "This protocol revision has no responses of clients.",
+            )),
+            (Era::Stateless, Kind::Request) if envelope.meta_version.is_none() => Err(Failure::new(
+                StatusCode::BAD_REQUEST,
+                code::INVALID_PARAMS,
+                "The member _meta lacks the protocol revision.",
+            )),
+            (Era::Stateless, Kind::Request) => {
+                let mirrored = self.handshake.mirrored(envelope.tool());
+                standard_headers::check(headers, envelope, mirrored.as_ref())
+            }
+        }
     }
 
     /// The session that the request is in, if it names one. Without a name the backend decides whether it needs one.
@@ -271,7 +302,7 @@ impl Container {
     /// The response for the client.
     fn answer(
         &self,
-        response: http::Response<Incoming>,
+        response: http::Response<Reply>,
         method: &Method,
         asked: &Asked<'_>,
         call: Option<Call>,
@@ -288,12 +319,11 @@ impl Container {
         if let Some(name) = opened.and_then(|name| HeaderValue::from_str(name).ok()) {
             headers.insert(session::HEADER, name);
         }
-        let body = Pass {
-            inner: response.into_body(),
-            call: call.map(|call| (call, Outcome::new(is_event_stream))),
-            left: (!is_event_stream).then_some(MAX_ANSWER_BYTES),
-            _held: asked.session.as_ref().map(Entry::streaming),
+        let shape = match is_event_stream {
+            true => Shape::events(asked.id),
+            false => Shape::document(MAX_ANSWER_BYTES),
         };
+        let body = Pass::new(response.into_body(), call, shape, asked.session.as_ref().map(Entry::streaming));
         let body = match goodbye(method, asked).filter(|_| is_event_stream) {
             Some(goodbye) => self.until_drained(Body::new(body), goodbye),
             None => Body::new(body),
@@ -332,7 +362,7 @@ fn empty(status: StatusCode) -> Response {
 
 fn unanswered(fault: Fault) -> Failure<'static> {
     let message = match fault {
-        Fault::Unreachable => "The backend cannot be reached.",
+        Fault::Refused | Fault::Silent => "The backend cannot be reached.",
         Fault::Broken => "The backend closed the connection before it answered.",
     };
     Failure::new(StatusCode::BAD_GATEWAY, code::INTERNAL_ERROR, message)

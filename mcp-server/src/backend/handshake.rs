@@ -2,6 +2,7 @@
 //! then the one with sessions. It runs at start until it succeeds, then now and then, and at once when a request could
 //! not reach the backend.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -17,6 +18,7 @@ use url::Url;
 use super::ask::{Trouble, offer};
 use super::upstream::Upstream;
 use super::{catalog, reach};
+use crate::mcp::envelope::standard_headers::Mirrored;
 use crate::metrics::Metrics;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
@@ -36,6 +38,8 @@ pub(super) struct Offer {
 /// The state of the handshake, shared with the requests.
 pub(super) struct Handshake {
     report: ArcSwap<BackendReport>,
+    /// The tools whose arguments are repeated in headers.
+    mirrored: ArcSwap<HashMap<String, Mirrored>>,
     succeeded_once: AtomicBool,
     nudge: Notify,
 }
@@ -51,6 +55,7 @@ impl Handshake {
         let report = BackendReport { kind: "container".to_owned(), ..BackendReport::default() };
         let this = Arc::new(Self {
             report: ArcSwap::from_pointee(report),
+            mirrored: ArcSwap::default(),
             succeeded_once: AtomicBool::new(false),
             nudge: Notify::new(),
         });
@@ -61,6 +66,12 @@ impl Handshake {
 
     pub(super) fn report(&self) -> BackendReport {
         BackendReport::clone(&self.report.load())
+    }
+
+    /// Which arguments of the tool are repeated in headers, as far as the last handshake has learned.
+    pub(super) fn mirrored(&self, tool: Option<&str>) -> Option<Mirrored> {
+        let mirrored = self.mirrored.load();
+        mirrored.get(tool?).cloned()
     }
 
     pub(super) fn succeeded_once(&self) -> bool {
@@ -96,6 +107,7 @@ impl Handshake {
     }
 
     fn succeeded(&self, offer: &Offer, reachable_directly: Option<bool>, metrics: &Metrics) {
+        self.mirrored.store(Arc::new(mirrored(&offer.tools)));
         metrics.set_known_tools(offer.tools.iter().map(|tool| catalog::name(tool).to_owned()));
         let before = self.report.load();
         let report = BackendReport {
@@ -135,4 +147,9 @@ impl Handshake {
         };
         self.report.store(Arc::new(report));
     }
+}
+
+fn mirrored(tools: &[Value]) -> HashMap<String, Mirrored> {
+    let of = |tool: &Value| Mirrored::of(tool.get("inputSchema")?.as_object()?);
+    tools.iter().filter_map(|tool| Some((catalog::name(tool).to_owned(), of(tool)?))).collect()
 }

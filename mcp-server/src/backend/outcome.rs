@@ -1,5 +1,8 @@
-//! Did a call succeed? Read from the response while it passes, byte by byte, without holding or delaying any: a call has
-//! failed when its message has the member `error`, or `isError: true` in its `result`.
+//! Did a call succeed? Read from the response while it passes, without holding or delaying any byte: a call has failed when
+//! its message has the member `error`, or `isError: true` in its `result`. Text, which is most of a large result, is
+//! skipped at once.
+
+use memchr::memchr2;
 
 /// Longer names of members are none of those we know.
 const MAX_KEY: usize = 12;
@@ -34,6 +37,21 @@ enum Member {
 }
 
 impl Message {
+    fn feed_all(&mut self, mut bytes: &[u8]) {
+        while let Some((&byte, rest)) = bytes.split_first() {
+            let in_text = self.in_string && !self.escaped && !self.is_key;
+            let skipped = if in_text { memchr2(b'"', b'\\', bytes) } else { Some(0) };
+            match skipped {
+                Some(0) => {
+                    self.feed(byte);
+                    bytes = rest;
+                }
+                Some(skipped) => bytes = &bytes[skipped..],
+                None => return,
+            }
+        }
+    }
+
     fn feed(&mut self, byte: u8) {
         if self.in_string {
             self.feed_string(byte);
@@ -139,13 +157,21 @@ impl Outcome {
     pub(crate) fn feed(&mut self, bytes: &[u8]) -> Option<bool> {
         match self {
             Self::Json(body) => {
-                bytes.iter().for_each(|byte| body.message.feed(*byte));
+                body.message.feed_all(bytes);
                 None
             }
             Self::Events(body) => {
-                bytes.iter().for_each(|byte| body.feed(*byte));
+                body.feed_all(bytes);
                 body.verdict
             }
+        }
+    }
+
+    /// An event had an id: what comes after it can be asked for again.
+    pub(crate) fn has_event_ids(&self) -> bool {
+        match self {
+            Self::Json(_) => false,
+            Self::Events(body) => body.has_ids,
         }
     }
 
@@ -169,6 +195,7 @@ pub(crate) struct JsonBody {
 pub(crate) struct EventBody {
     message: Message,
     verdict: Option<bool>,
+    has_ids: bool,
     line: Line,
     after_return: bool,
 }
@@ -176,45 +203,68 @@ pub(crate) struct EventBody {
 /// Where in a line we are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Line {
-    /// That many bytes of `data:` have been seen.
-    Field(usize),
+    /// The name of the field, as far as it has come.
+    Field {
+        name: [u8; 5],
+        length: usize,
+    },
     Data,
     Ignored,
 }
 
 impl Default for Line {
     fn default() -> Self {
-        Self::Field(0)
+        Self::Field { name: [0; 5], length: 0 }
     }
 }
 
 impl EventBody {
-    fn feed(&mut self, byte: u8) {
-        const FIELD: &[u8] = b"data:";
-        let after_return = std::mem::replace(&mut self.after_return, byte == b'\r');
-        if byte == b'\n' && after_return {
-            return;
-        }
-        if matches!(byte, b'\n' | b'\r') {
-            self.end_line();
-            return;
-        }
-        match self.line {
-            Line::Field(seen) if FIELD.get(seen) == Some(&byte) => {
-                self.line = if seen + 1 == FIELD.len() { Line::Data } else { Line::Field(seen + 1) };
+    fn feed_all(&mut self, mut bytes: &[u8]) {
+        while let Some((&byte, rest)) = bytes.split_first() {
+            let after_return = std::mem::take(&mut self.after_return);
+            match (byte, self.line) {
+                (b'\n', _) if after_return => bytes = rest,
+                (b'\n' | b'\r', _) => {
+                    self.after_return = byte == b'\r';
+                    self.end_line();
+                    bytes = rest;
+                }
+                (_, Line::Field { .. }) => {
+                    self.name_field(byte);
+                    bytes = rest;
+                }
+                (_, Line::Data | Line::Ignored) => {
+                    let (line, rest) = bytes.split_at(memchr2(b'\n', b'\r', bytes).unwrap_or(bytes.len()));
+                    if self.line == Line::Data {
+                        self.message.feed_all(line);
+                    }
+                    bytes = rest;
+                }
             }
-            Line::Field(_) => self.line = Line::Ignored,
-            Line::Data => self.message.feed(byte),
-            Line::Ignored => {}
+        }
+    }
+
+    fn name_field(&mut self, byte: u8) {
+        let Line::Field { name, length } = &mut self.line else { return };
+        name[*length] = byte;
+        *length += 1;
+        match &name[..*length] {
+            b"data:" => self.line = Line::Data,
+            b"id:" => {
+                self.has_ids = true;
+                self.line = Line::Ignored;
+            }
+            begun if b"data:".starts_with(begun) || b"id:".starts_with(begun) => {}
+            _ => self.line = Line::Ignored,
         }
     }
 
     fn end_line(&mut self) {
-        if self.line == Line::Field(0) {
+        if self.line == Line::default() {
             let message = std::mem::take(&mut self.message);
             self.verdict = self.verdict.or(message.verdict());
         }
-        self.line = Line::Field(0);
+        self.line = Line::default();
     }
 }
 

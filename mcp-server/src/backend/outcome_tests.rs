@@ -47,6 +47,24 @@ fn the_response_is_found_among_the_events() {
 }
 
 #[test]
+fn ids_of_events_are_noticed() {
+    for (text, has_ids) in [
+        ("id: 1\ndata: {}\n\n", true),
+        ("data: {\"id\":1}\n\n", false),
+        ("data: {}\r\nid:x\r\n\r\n", true),
+        ("idle: 1\n", false),
+        ("i\nd:\n", false),
+    ] {
+        for cut in 0..text.len() {
+            let mut outcome = Outcome::new(true);
+            outcome.feed(&text.as_bytes()[..cut]);
+            outcome.feed(&text.as_bytes()[cut..]);
+            assert_eq!(outcome.has_event_ids(), has_ids, "{text:?} cut at {cut}");
+        }
+    }
+}
+
+#[test]
 fn the_outcome_is_known_with_the_event_and_not_only_at_the_end() {
     let mut outcome = Outcome::new(true);
     assert_eq!(outcome.feed(b"data: {\"result\":{}}\n"), None);

@@ -1,8 +1,9 @@
 //! Protocol revisions.
 
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 
 use super::envelope::Envelope;
+use super::error::{Failure, code};
 
 /// The header that names the revision of a message.
 pub(crate) const HEADER: &str = "mcp-protocol-version";
@@ -12,6 +13,17 @@ pub(crate) const STATELESS: &str = "2026-07-28";
 pub(crate) const NEWEST_LEGACY: &str = "2025-11-25";
 /// What clients may use, newest first.
 pub(crate) const SUPPORTED: [&str; 4] = [STATELESS, NEWEST_LEGACY, "2025-06-18", "2025-03-26"];
+
+/// A revision that nobody here speaks is refused.
+pub(crate) fn check(headers: &HeaderMap) -> Result<(), Failure<'static>> {
+    let Some(named) = headers.get(HEADER) else { return Ok(()) };
+    let named = named.to_str().unwrap_or_default();
+    if SUPPORTED.contains(&named) {
+        return Ok(());
+    }
+    Err(Failure::new(StatusCode::BAD_REQUEST, code::UNSUPPORTED_PROTOCOL_VERSION, "Unsupported protocol version.")
+        .with_data(serde_json::json!({"supported": SUPPORTED, "requested": named})))
+}
 
 /// Which of the two protocols a request speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

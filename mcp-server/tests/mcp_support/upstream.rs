@@ -68,7 +68,12 @@ async fn handle(
             "_meta": {"io.modelcontextprotocol/serverInfo": {"name": "fake", "version": "1"}},
         }})),
         _ => json_response(&json!({"jsonrpc": "2.0", "id": message["id"], "result": {
-            "resultType": "complete", "tools": [{"name": "known", "inputSchema": {"type": "object"}}],
+            "resultType": "complete", "tools": [
+                {"name": "known", "inputSchema": {"type": "object"}},
+                {"name": "mirrored", "inputSchema": {"type": "object", "properties": {
+                    "region": {"type": "string", "x-mcp-header": "Region"},
+                }}},
+            ],
             "ttlMs": 0, "cacheScope": "private",
         }})),
     }
