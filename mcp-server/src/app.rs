@@ -25,6 +25,7 @@ use crate::management::Readiness;
 use crate::mcp::envelope::{self, Bodies};
 use crate::mcp::{self, Endpoint};
 use crate::metrics::{Metrics, Scraped};
+use crate::serve::{Tls, TlsError};
 use crate::settings::{LiveState, LiveStore, Loaded, SetupError};
 use crate::state::{self, State as SharedState};
 
@@ -40,6 +41,8 @@ pub struct App {
     pub state: Arc<SharedState>,
     /// The database, where one is configured.
     pub database: Option<Arc<Database>>,
+    /// TLS of the MCP listener.
+    pub tls: Option<Arc<Tls>>,
     /// All metrics.
     pub metrics: Arc<Metrics>,
     /// Where the process is on its way out.
@@ -62,6 +65,9 @@ pub enum StartError {
     /// The database's section of the configuration is wrong.
     #[error("database.{0}")]
     Database(String),
+    /// TLS cannot be served.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The endpoint cannot start.
     #[error(transparent)]
     Endpoint(#[from] mcp::StartError),
@@ -80,6 +86,7 @@ impl App {
     pub async fn start_with(loaded: Loaded, handler: Option<mcp::Handler>) -> Result<Arc<Self>, StartError> {
         let Loaded { config, live, warnings: _ } = loaded;
         let metrics = Metrics::new(&config.server.name)?;
+        let tls = config.tls.as_ref().map(|section| Tls::load(section, &metrics)).transpose()?;
         let live = LiveState::new(&config, live, None)?;
         let state = SharedState::open(&config).await?;
         let database = match &config.database {
@@ -94,6 +101,7 @@ impl App {
             endpoint,
             state,
             database,
+            tls,
             metrics,
             drain: Drain::default(),
             health: HealthCache::default(),
@@ -133,6 +141,8 @@ pub fn router(app: &Arc<App>) -> Router {
                 .layer(from_fn_with_state(Arc::clone(app), client_limit)),
         );
 
+    let health = Router::new().route("/health", get(health::health));
+
     Router::new()
         .merge(endpoint)
         .merge(documents)
@@ -141,7 +151,7 @@ pub fn router(app: &Arc<App>) -> Router {
             ServiceBuilder::new().layer(from_fn_with_state(Arc::clone(app), begin)).layer(from_fn(headers::security)),
         )
         // After the layers, so outside of them: load balancers ask by address, often, and without a token.
-        .route("/health", get(health::health))
+        .merge(health.layer(from_fn_with_state(Arc::clone(app), headers::of_health)))
         .with_state(Arc::clone(app))
 }
 

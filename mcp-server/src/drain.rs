@@ -29,6 +29,12 @@ impl Drain {
         self.closing.cancel();
     }
 
+    /// Connections are to be closed.
+    #[must_use]
+    pub fn is_closing(&self) -> bool {
+        self.closing.is_cancelled()
+    }
+
     /// Resolves when connections are to be closed.
     pub async fn closing(&self) {
         self.closing.cancelled().await;

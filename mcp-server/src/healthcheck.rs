@@ -16,7 +16,9 @@ const DEADLINE: Duration = Duration::from_millis(2_500);
 /// Succeeds when `/health` answers 200.
 #[tokio::main(flavor = "current_thread")]
 pub async fn run(config: &Config) -> anyhow::Result<()> {
-    let address = SocketAddr::new(reachable(config.server.host), config.server.port);
+    // By TLS the server may ask for a client's certificate; the management listener never does.
+    let port = if config.tls.is_some() { config.metrics.port } else { config.mcp_port() };
+    let address = SocketAddr::new(reachable(config.server.host), port);
     let status = tokio::time::timeout(DEADLINE, ask(address))
         .await
         .with_context(|| format!("http://{address}/health does not answer"))?

@@ -1,6 +1,6 @@
-//! The management listener: `/livez`, `/readyz`, `/metrics`, `/server`. It is never routed from outside, so it asks for
-//! nothing. What it tells has no secret and no tool's name. Other replicas forward requests here too ([`crate::peers`]):
-//! those are sealed.
+//! The management listener: `/livez`, `/readyz`, `/health`, `/metrics`, `/server`. It is never routed from outside, so it
+//! asks for nothing. What it tells has no secret and no tool's name. Other replicas forward requests here too
+//! ([`crate::peers`]): those are sealed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use axum::Json;
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use http::{HeaderValue, StatusCode, header};
@@ -16,7 +16,10 @@ use mcp_server_config::report::ServerReport;
 use tracing::error;
 
 use crate::app::App;
+use crate::health;
+use crate::http::headers;
 use crate::peers;
+use crate::serve::Tls;
 
 /// Ready once is ready until the end: a shared dependency that is lost later must not take every replica out at once.
 #[derive(Debug, Default)]
@@ -27,11 +30,13 @@ pub fn router(app: &Arc<App>) -> Router {
     let mut router = Router::new()
         .route("/livez", get(|| async { "ok" }))
         .route("/readyz", get(readyz))
-        .route("/server", get(server));
+        .route("/server", get(server))
+        // Here too: `mcp-server healthcheck` has no certificate that the other listener might ask for.
+        .route("/health", get(health::health));
     if app.config.metrics.enabled {
         router = router.route(&app.config.metrics.path, get(metrics));
     }
-    let router = router.with_state(Arc::clone(app));
+    let router = router.layer(from_fn(headers::security)).with_state(Arc::clone(app));
     let Some(peers) = app.state.peers() else { return router };
     // Forwarded requests get the configuration of this replica, as those of the MCP listener do.
     let forwarded = peers::router(peers, &app.endpoint, app.config.server.max_request_body_bytes);
@@ -84,6 +89,7 @@ async fn server(State(app): State<Arc<App>>) -> Json<ServerReport> {
         live: app.live.report(),
         backend: app.endpoint.report(),
         issuers: app.live.current().authenticator.reports(),
+        tls: app.tls.as_deref().map(Tls::report),
         session_store: app.state.session_store().to_owned(),
         forwarding: app.state.peers().is_some_and(|peers| peers.is_announced()),
         draining: app.drain.is_leaving(),

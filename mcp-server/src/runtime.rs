@@ -150,11 +150,12 @@ async fn reload(app: Arc<App>, sources: Sources, levels: Levels) {
 
 fn announce(app: &App, server: &Server) {
     let (Ok(mcp), Ok(management)) = (server.mcp_address(), server.management_address()) else { return };
+    let scheme = if app.tls.is_some() { "https" } else { "http" };
     info!(
         version = env!("CARGO_PKG_VERSION"),
         name = %app.config.server.name,
         backend = app.endpoint.report().kind,
-        endpoint = %format_args!("http://{mcp}{}", app.config.server.path),
+        endpoint = %format_args!("{scheme}://{mcp}{}", app.config.server.path),
         management = %format_args!("http://{management}"),
         "serving",
     );

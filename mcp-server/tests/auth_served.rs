@@ -36,7 +36,7 @@ impl Runtime {
     async fn start(issuer: &Issuer) -> Result<Self> {
         // Two listeners in one process need two free ports: none is fixed.
         let mut config = Config::default();
-        (config.server.port, config.metrics.port) = (0, 0);
+        (config.server.port, config.metrics.port) = (Some(0), 0);
         let auth = Auth {
             issuer_url: Some(issuer.url().to_owned()),
             required_scopes: vec!["user".to_owned()],

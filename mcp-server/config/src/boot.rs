@@ -10,6 +10,7 @@ use url::Url;
 use crate::live::{Auth, Cors, Http, LogLevel, RateLimits};
 use crate::policy::Tools;
 use crate::redis::Redis;
+use crate::tls::Tls;
 
 /// The whole configuration of a runtime.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
@@ -21,6 +22,9 @@ pub struct Config {
     /// Name, address and path of the MCP endpoint.
     #[serde(default)]
     pub server: Server,
+    /// See [`Tls`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
     /// What answers the MCP calls. Default: the built-in tools.
     #[serde(default)]
     pub backend: Backend,
@@ -81,6 +85,7 @@ impl Default for Config {
         Self {
             format_version: one(),
             server: Server::default(),
+            tls: None,
             backend: Backend::default(),
             redis: None,
             database: None,
@@ -101,6 +106,14 @@ impl Default for Config {
     }
 }
 
+impl Config {
+    /// Port of the MCP endpoint.
+    #[must_use]
+    pub fn mcp_port(&self) -> u16 {
+        self.server.port.unwrap_or(if self.tls.is_some() { 8443 } else { 8000 })
+    }
+}
+
 /// Name, address and path of the MCP endpoint.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
@@ -109,8 +122,9 @@ pub struct Server {
     pub name: String,
     /// Address to listen at. 127.0.0.1 alone; pods listen at every address.
     pub host: IpAddr,
-    /// Port of the MCP endpoint.
-    pub port: u16,
+    /// Port of the MCP endpoint. Default: 8000, with `tls` 8443.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
     /// Path of the MCP endpoint.
     pub path: String,
     /// Only `streamable-http`.
@@ -119,6 +133,13 @@ pub struct Server {
     pub stream_timeout_seconds: u32,
     /// Largest request body in bytes.
     pub max_request_body_bytes: u32,
+    /// Seconds without a request after which a connection is closed. Write more than the proxy in front keeps its own
+    /// open: who closes first should be the proxy, or it sends a request into a closing connection. Default: 120.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idle_timeout_seconds: Option<u32>,
+    /// Connections at once on a listener. More wait until one ends. Default: 8192.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_connections: Option<u32>,
 }
 
 impl Default for Server {
@@ -126,12 +147,28 @@ impl Default for Server {
         Self {
             name: "mcp-server".to_owned(),
             host: IpAddr::from([127, 0, 0, 1]),
-            port: 8000,
+            port: None,
             path: "/mcp".to_owned(),
             transport: Transport::StreamableHttp,
             stream_timeout_seconds: 3600,
             max_request_body_bytes: 4 * 1024 * 1024,
+            idle_timeout_seconds: None,
+            max_connections: None,
         }
+    }
+}
+
+impl Server {
+    /// See the field. Longer than nginx (60 s) and Traefik (90 s) keep theirs.
+    #[must_use]
+    pub fn idle_timeout_seconds(&self) -> u32 {
+        self.idle_timeout_seconds.unwrap_or(120)
+    }
+
+    /// See the field.
+    #[must_use]
+    pub fn max_connections(&self) -> u32 {
+        self.max_connections.unwrap_or(8192)
     }
 }
 

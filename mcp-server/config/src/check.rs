@@ -17,6 +17,7 @@ impl Config {
         let Self {
             format_version: _,
             server,
+            tls,
             backend,
             redis,
             database,
@@ -35,7 +36,10 @@ impl Config {
             tools,
         } = self;
         server.check()?;
-        metrics.check(server)?;
+        metrics.check(self.mcp_port())?;
+        if let Some(tls) = tls {
+            tls.check()?;
+        }
         backend.check()?;
         if let Some(redis) = redis {
             redis.check()?;
@@ -140,7 +144,17 @@ pub fn check_together(config: &Config, live: &Live, separate: bool) -> Result<()
 
 impl Server {
     fn check(&self) -> Result<(), Invalid> {
-        let Self { name, host: _, port: _, path, transport: _, stream_timeout_seconds, max_request_body_bytes } = self;
+        let Self {
+            name,
+            host: _,
+            port: _,
+            path,
+            transport: _,
+            stream_timeout_seconds,
+            max_request_body_bytes,
+            idle_timeout_seconds: _,
+            max_connections: _,
+        } = self;
         if name.is_empty() || name.len() > 128 || name.chars().any(char::is_control) {
             return invalid(format!("server.name: {name:?} is not 1 to 128 printable characters"));
         }
@@ -150,19 +164,21 @@ impl Server {
             return invalid(format!("server.path: {path} is under {reserved}, which is taken: write another, as /mcp"));
         }
         positive("server.stream_timeout_seconds", *stream_timeout_seconds)?;
-        positive("server.max_request_body_bytes", *max_request_body_bytes)
+        positive("server.max_request_body_bytes", *max_request_body_bytes)?;
+        positive("server.idle_timeout_seconds", self.idle_timeout_seconds())?;
+        positive("server.max_connections", self.max_connections())
     }
 }
 
 impl Metrics {
-    fn check(&self, server: &Server) -> Result<(), Invalid> {
+    fn check(&self, mcp_port: u16) -> Result<(), Invalid> {
         let Self { enabled: _, port, path } = self;
         check_path("metrics.path", path)?;
         if ["/", "/livez", "/readyz", "/server"].contains(&path.as_str()) {
             return invalid(format!("metrics.path: {path} is taken: write another, as /metrics"));
         }
         // Port 0 asks the system for any free port.
-        if *port == server.port && *port != 0 {
+        if *port == mcp_port && *port != 0 {
             return invalid(format!("metrics.port: {port} is server.port too: write another, as 9090"));
         }
         Ok(())

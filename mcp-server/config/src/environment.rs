@@ -95,7 +95,7 @@ impl Environment {
     pub fn apply(&self, config: &mut Config) -> Result<(), Invalid> {
         set(&mut config.server.name, self.name.clone());
         set(&mut config.server.host, self.host);
-        set(&mut config.server.port, self.port);
+        config.server.port = self.port.or(config.server.port);
         set(&mut config.server.transport, self.transport);
         set(&mut config.logging.level, self.log_level);
         set(&mut config.logging.format, self.log_format);

@@ -1,7 +1,7 @@
 //! What the operator and the runtime say to each other, and what a person writes to run the runtime alone.
 //!
 //! ```text
-//! Config (boot file)  ── server, backend, redis, database, sessions, metrics, logging, audit, otel, drain, keys:
+//! Config (boot file)  ── server, tls, backend, redis, database, sessions, metrics, logging, audit, otel, drain, keys:
 //!                         need a restart
 //! Live   (live file)  ── auth, http, rate_limits, cors, tools, logging level: reloaded while running
 //! report::ServerReport ── what GET /server answers: the operator reads it
@@ -19,6 +19,7 @@ mod parse;
 mod policy;
 mod redis;
 pub mod report;
+mod tls;
 mod unknown;
 
 pub use boot::{
@@ -34,6 +35,7 @@ pub use live::{
 pub use parse::{FORMAT_VERSION, Invalid, Unknown, digest, parse_boot, parse_live};
 pub use policy::{MethodScopes, ToolScopes, Tools};
 pub use redis::{Cluster, Redis, Sentinel};
+pub use tls::{CipherFamily, Ciphers, ClientAuth, Tls, TlsVersion};
 
 /// The JSON Schema of the boot file, which alone holds every section of the live file too.
 #[must_use]

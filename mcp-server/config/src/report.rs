@@ -20,6 +20,8 @@ pub struct ServerReport {
     pub backend: BackendReport,
     /// The authorization servers, in the order of the configuration.
     pub issuers: Vec<IssuerReport>,
+    /// TLS of the MCP listener, where it has one of its own.
+    pub tls: Option<TlsReport>,
     /// Where sessions are kept: `memory` or `redis`.
     pub session_store: String,
     /// Requests of a session that another replica holds are forwarded to it, and such are taken here.
@@ -73,6 +75,16 @@ pub enum BackendState {
     Ready,
     /// The last handshake failed.
     Failed,
+}
+
+/// TLS of the MCP listener.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TlsReport {
+    /// When the certificate in use ends (RFC 3339).
+    pub not_after: String,
+    /// Why the newest files are refused, if they are.
+    pub error: Option<String>,
 }
 
 /// One authorization server.

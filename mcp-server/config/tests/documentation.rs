@@ -92,6 +92,9 @@ impl<'a> Reference<'a> {
         if target["items"].is_object() {
             return format!("list of {}", self.kind(self.target(&target["items"])));
         }
+        if let Some(forms) = target["anyOf"].as_array() {
+            return forms.iter().map(|form| self.kind(form)).collect::<Vec<_>>().join(" or ");
+        }
         let words: Vec<_> = target["enum"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         let members = target["oneOf"].as_array().into_iter().flatten();
         let constants: Vec<_> = members.filter_map(|member| member["const"].as_str()).collect();

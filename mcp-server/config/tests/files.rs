@@ -4,7 +4,8 @@
 use std::fmt::Write as _;
 
 use mcp_server_config::{
-    Anonymous, Backend, Config, Handler, Invalid, Live, LogLevel, check_together, digest, parse_boot, parse_live,
+    Anonymous, Backend, CipherFamily, Config, Handler, Invalid, Live, LogLevel, TlsVersion, check_together, digest,
+    parse_boot, parse_live,
 };
 
 #[test]
@@ -63,6 +64,20 @@ fn refused_boot_files_are_explained() {
         ("path with a template", "server: {path: '/{mcp}'}\n"),
         ("path taken", "server: {path: /health}\n"),
         ("path under well-known", "server: {path: /.well-known/mcp}\n"),
+        ("tls without key", "tls: {cert_file: /c}\n"),
+        ("tls version", "tls: {cert_file: /c, key_file: /k, min_version: '1.1'}\n"),
+        ("tls client_auth", "tls: {cert_file: /c, key_file: /k, client_auth: required}\n"),
+        ("tls DHE in a list", "tls: {cert_file: /c, key_file: /k, ciphers: [ECDHE+AESGCM, DHE+AESGCM]}\n"),
+        ("tls DHE alone", "tls: {cert_file: /c, key_file: /k, ciphers: 'DHE+AESGCM:!aNULL'}\n"),
+        ("tls cipher", "tls: {cert_file: /c, key_file: /k, ciphers: HIGH}\n"),
+        ("tls no cipher", "tls: {cert_file: /c, key_file: /k, ciphers: []}\n"),
+        (
+            "tls ciphers of 1.2 for 1.3",
+            "tls: {cert_file: /c, key_file: /k, min_version: '1.3', ciphers: ECDHE+AESGCM}\n",
+        ),
+        ("tls empty file", "tls: {cert_file: '', key_file: /k}\n"),
+        ("tls port collides", "tls: {cert_file: /c, key_file: /k}\nmetrics: {port: 8443}\n"),
+        ("no connections", "server: {max_connections: 0}\n"),
         ("ports collide", "server: {port: 9090}\n"),
         ("metrics path taken", "metrics: {path: /readyz}\n"),
         ("redis twice", "redis: {url: 'redis://:secret@r', url_file: /f}\n"),
@@ -155,6 +170,34 @@ fn a_live_file_is_checked_like_a_boot_file() {
 }
 
 #[test]
+fn the_documents_ciphers_are_accepted_and_dhe_is_refused_with_the_reason() {
+    let document = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:DHE+CHACHA20:!aNULL:!MD5:!DSS";
+    // An unquoted 1.2 is a number for YAML.
+    for version in ["1.2", "'1.2'"] {
+        let text = format!("tls: {{cert_file: /c, key_file: /k, min_version: {version}, ciphers: '{document}'}}\n");
+        let tls = parse_boot(&text).unwrap().tls.unwrap();
+        assert_eq!(tls.min_version, TlsVersion::V1_2);
+        assert_eq!(
+            tls.families().unwrap().into_iter().collect::<Vec<_>>(),
+            [CipherFamily::AesGcm, CipherFamily::ChaCha20]
+        );
+        let warnings = tls.warnings();
+        assert_eq!(warnings.len(), 1);
+        assert!(warnings[0].contains("DHE+AESGCM and DHE+CHACHA20 is refused: the TLS library"), "{warnings:?}");
+    }
+    let tls = parse_boot("tls: {cert_file: /c, key_file: /k, ciphers: [ECDHE+CHACHA20]}\n").unwrap().tls.unwrap();
+    assert_eq!(tls.families().unwrap().into_iter().collect::<Vec<_>>(), [CipherFamily::ChaCha20]);
+    assert_eq!(tls.warnings().len(), 0);
+}
+
+#[test]
+fn the_port_is_8443_with_tls_unless_it_is_written() {
+    assert_eq!(parse_boot("").unwrap().mcp_port(), 8000);
+    assert_eq!(parse_boot("tls: {cert_file: /c, key_file: /k}\n").unwrap().mcp_port(), 8443);
+    assert_eq!(parse_boot("server: {port: 1}\ntls: {cert_file: /c, key_file: /k}\n").unwrap().mcp_port(), 1);
+}
+
+#[test]
 fn an_open_address_needs_a_word_about_authentication() {
     let config = parse_boot("server: {host: 0.0.0.0}\n").unwrap();
     let Invalid(message) = check_together(&config, &config.live(), false).unwrap_err();
@@ -185,8 +228,8 @@ fn the_schema_knows_every_section() {
     let schema = mcp_server_config::schema();
     let sections: Vec<_> = schema["properties"].as_object().unwrap().keys().map(String::as_str).collect();
     for section in [
-        "server", "backend", "redis", "database", "sessions", "metrics", "logging", "audit", "otel", "drain", "keys",
-        "auth",
+        "server", "tls", "backend", "redis", "database", "sessions", "metrics", "logging", "audit", "otel", "drain",
+        "keys", "auth",
     ] {
         assert!(sections.contains(&section), "{section}");
     }

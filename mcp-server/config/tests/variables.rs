@@ -1,7 +1,7 @@
 //! The environment variables of the deployment document.
 #![allow(clippy::unwrap_used)]
 
-use mcp_server_config::{Config, Environment, Invalid, Live, LogFormat, LogLevel, parse_boot};
+use mcp_server_config::{Config, Environment, Invalid, Live, LogFormat, LogLevel, check_together, parse_boot};
 
 fn environment(variables: &[(&str, &str)]) -> Result<Environment, Invalid> {
     Environment::read(|name| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()))
@@ -46,7 +46,7 @@ fn every_variable_of_the_document_has_its_effect() {
 
     assert_eq!(config.server.name, "my-mcp-server");
     assert_eq!(config.server.host.to_string(), "0.0.0.0");
-    assert_eq!(config.server.port, 8080);
+    assert_eq!(config.server.port, Some(8080));
     let database = config.database.unwrap();
     assert_eq!(database.url.as_deref(), Some("postgresql://user:pass@localhost:5432/mcp"));
     assert_eq!((database.pool_size, database.max_overflow, database.echo), (7, 3, false));
@@ -84,6 +84,25 @@ fn a_variable_without_what_it_is_for_is_warned_about() {
     let (_, _, warnings) =
         applied("", &[("DB_POOL_SIZE", "1"), ("DB_MAX_OVERFLOW", "1"), ("REDIS_MAX_CONNECTIONS", "1")]).unwrap();
     assert_eq!(warnings.len(), 3, "{warnings:?}");
+}
+
+/// Word for word, over the document's file.
+#[test]
+fn the_documents_own_variables_and_its_file_go_together() {
+    let lines = include_str!("fixtures/document.env").lines().filter(|line| !line.starts_with('#'));
+    let variables: Vec<_> = lines.filter_map(|line| line.split_once('=')).collect();
+    assert_eq!(variables.len(), 19);
+    for file in ["", include_str!("fixtures/document.yaml")] {
+        let (config, live, _) = applied(file, &variables).unwrap();
+        check_together(&config, &live, false).unwrap();
+        assert_eq!((config.server.name.as_str(), config.mcp_port()), ("my-mcp-server", 8000));
+        let auth = live.auth.unwrap();
+        assert_eq!(auth.issuers.len(), 1);
+        assert_eq!((auth.issuers[0].url.as_str(), &auth.issuers[0].server_url), ("https://auth.example.com", &None));
+        assert_eq!(auth.required_scopes, ["user", "read"]);
+        assert_eq!(config.redis.unwrap().max_connections, 50);
+        assert_eq!(live.cors.allowed_origins, ["https://chatgpt.com", "https://claude.ai"]);
+    }
 }
 
 #[test]

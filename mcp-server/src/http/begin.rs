@@ -1,7 +1,6 @@
 //! The outermost layer: gives the request an id, the configuration that holds for all of it, and the client's address;
 //! when the response is complete, writes the access line and counts.
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -13,7 +12,7 @@ use tracing::Instrument as _;
 use tracing::field::Empty;
 
 use super::observed::{Observed, observe};
-use super::{Activity, Client, Peer, RequestId, client};
+use super::{Activity, Client, RequestId, client};
 use crate::app::App;
 use crate::telemetry;
 
@@ -27,8 +26,7 @@ pub async fn begin(State(app): State<Arc<App>>, mut request: Request, next: Next
 
     // One configuration for the whole request, whatever is loaded meanwhile.
     let live = app.live.current();
-    let peer = request.extensions().get::<Peer>().map_or(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)), |peer| peer.0);
-    let client = client::resolve(peer, request.headers(), &live.live.http.trusted_proxies);
+    let client = client::of(&request, &live.live.http.trusted_proxies);
     let id = RequestId::random();
 
     // At level error, so that lines of every level carry the id.

@@ -1,24 +1,32 @@
 //! Who the client is, when proxies stand between. Headers count only when a trusted proxy wrote them: anybody else could
 //! write any address and so have a rate limit of its own for every request.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use http::HeaderMap;
+use http::{HeaderMap, Request};
 use ipnet::IpNet;
 
-use super::Client;
+use super::{ByTls, Client, Peer};
 
 /// The rightmost address of `X-Forwarded-For` that is no trusted proxy, then `X-Real-IP`, then the peer itself.
 #[must_use]
-pub fn resolve(peer: SocketAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Client {
+pub fn resolve(peer: SocketAddr, by_tls: bool, headers: &HeaderMap, trusted: &[IpNet]) -> Client {
     let peer = peer.ip().to_canonical();
     let is_trusted = |address: &IpAddr| trusted.iter().any(|network| network.contains(address));
     if !is_trusted(&peer) {
-        return Client { address: peer, secure: false };
+        return Client { address: peer, secure: by_tls };
     }
     let forwarded = forwarded_for(headers, is_trusted);
     let address = forwarded.or_else(|| real_ip(headers)).unwrap_or(peer);
-    Client { address, secure: by_tls(headers) }
+    Client { address, secure: forwarded_by_tls(headers).unwrap_or(by_tls) }
+}
+
+/// The same for a request that has just come.
+#[must_use]
+pub fn of<T>(request: &Request<T>, trusted: &[IpNet]) -> Client {
+    let extensions = request.extensions();
+    let peer = extensions.get::<Peer>().map_or(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)), |peer| peer.0);
+    resolve(peer, extensions.get::<ByTls>().is_some(), request.headers(), trusted)
 }
 
 fn forwarded_for(headers: &HeaderMap, is_trusted: impl Fn(&IpAddr) -> bool) -> Option<IpAddr> {
@@ -40,10 +48,11 @@ fn real_ip(headers: &HeaderMap) -> Option<IpAddr> {
     address(headers.get("x-real-ip")?.to_str().ok()?)
 }
 
-fn by_tls(headers: &HeaderMap) -> bool {
+/// What the nearest proxy says of its own client.
+fn forwarded_by_tls(headers: &HeaderMap) -> Option<bool> {
     let last = headers.get_all("x-forwarded-proto").iter().next_back();
     let nearest = last.and_then(|line| line.to_str().ok()).and_then(|line| line.rsplit(',').next());
-    nearest.is_some_and(|scheme| scheme.trim().eq_ignore_ascii_case("https"))
+    nearest.map(|scheme| scheme.trim().eq_ignore_ascii_case("https"))
 }
 
 /// With or without a port: some load balancers add it.
@@ -65,7 +74,7 @@ mod tests {
             map.append(*name, value.parse().unwrap());
         }
         let trusted = ["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()];
-        resolve(peer.parse().unwrap(), &map, &trusted)
+        resolve(peer.parse().unwrap(), false, &map, &trusted)
     }
 
     fn address(peer: &str, headers: &[(&'static str, &str)]) -> String {
@@ -108,6 +117,17 @@ mod tests {
         assert_eq!(address("[fd00::1]:1", &[("x-forwarded-for", "[2001:db8::1]:4711")]), "2001:db8::1");
         assert_eq!(address("[fd00::1]:1", &[("x-forwarded-for", "[2001:db8::1]")]), "2001:db8::1");
         assert_eq!(address("[::ffff:10.0.0.1]:1", &[("x-forwarded-for", "::ffff:203.0.113.7")]), "203.0.113.7");
+    }
+
+    #[test]
+    fn our_own_tls_counts_unless_a_trusted_proxy_says_how_its_client_came() {
+        let proto =
+            |scheme: &str| HeaderMap::from_iter([("x-forwarded-proto".parse().unwrap(), scheme.parse().unwrap())]);
+        let trusted = ["10.0.0.0/8".parse().unwrap()];
+        let secure = |peer: &str, headers: &HeaderMap| resolve(peer.parse().unwrap(), true, headers, &trusted).secure;
+        assert!(secure("203.0.113.7:1", &proto("http")));
+        assert!(secure("10.0.0.1:1", &HeaderMap::new()));
+        assert!(!secure("10.0.0.1:1", &proto("http")));
     }
 
     #[test]

@@ -1,13 +1,23 @@
-//! Security headers, and those that keep proxies from buffering a stream.
+//! The deployment document's security headers, and those that keep proxies from buffering a stream.
 
-use axum::extract::Request;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use super::Client;
+use super::{Client, client};
+use crate::app::App;
 
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+/// The layer for paths that [`super::begin`] is not in front of.
+pub async fn of_health(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
+    let client = client::of(&request, &app.live.current().live.http.trusted_proxies);
+    request.extensions_mut().insert::<Client>(client);
+    security(request, next).await
+}
 
 /// The layer.
 pub async fn security(request: Request, next: Next) -> Response {

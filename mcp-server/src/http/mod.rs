@@ -15,4 +15,4 @@ mod request;
 
 pub use account::{Account, Denied};
 pub use refusal::refusal;
-pub use request::{Activity, Asked, Client, Peer, RequestId};
+pub use request::{Activity, Asked, ByTls, Client, Peer, RequestId};

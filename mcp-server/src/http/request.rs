@@ -46,6 +46,10 @@ impl Deref for Asked {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer(pub SocketAddr);
 
+/// The connection is encrypted, and ends here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ByTls;
+
 /// The client as far as trusted proxies tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Client {

@@ -191,6 +191,12 @@ impl Metrics {
         Held::new(&self.in_flight)
     }
 
+    /// Requests whose response is not complete.
+    #[must_use]
+    pub fn requests_in_flight(&self) -> i64 {
+        self.in_flight.get()
+    }
+
     /// The response's headers are known.
     pub fn request_answered(&self, status: u16, duration: Duration) {
         let class = usize::from(status / 100).clamp(1, 5);

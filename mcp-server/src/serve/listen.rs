@@ -4,19 +4,16 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
-use super::connection::{self, WhenClosing};
-use crate::app::App;
+use super::connection::{self, Service, WhenClosing};
 
-/// Connections at once on one listener. More wait in the kernel's queue.
-const CONNECTIONS_AT_MOST: usize = 8192;
 /// Pause after an error of `accept` itself, such as a lack of file descriptors: without it the loop would spin.
 const BREATHER: Duration = Duration::from_millis(100);
 /// A peer that went without a word (its network, its machine) is asked for after this silence, then at this interval.
@@ -29,24 +26,22 @@ const UNHEARD: Duration = Duration::from_secs(60);
 /// A listener at work. Dropping it stops the accepting, not the connections.
 pub(super) struct Listening {
     accepting: JoinHandle<()>,
+    stop: CancellationToken,
     connections: TaskTracker,
 }
 
 impl Listening {
     /// Connections of the listener that closes are those that the metrics count.
-    pub fn start(app: &Arc<App>, listener: TcpListener, router: Router, end: WhenClosing) -> Self {
-        let connections = TaskTracker::new();
-        let accepting = tokio::spawn(accept(Arc::clone(app), listener, router, end, connections.clone()));
-        Self { accepting, connections }
-    }
-
-    /// How many there are.
-    pub fn connections(&self) -> usize {
-        self.connections.len()
+    pub fn start(listener: TcpListener, service: Service) -> Self {
+        let (stop, connections) = (CancellationToken::new(), TaskTracker::new());
+        let accepting = accept(listener, Arc::new(service), stop.clone(), connections.clone());
+        Self { accepting: tokio::spawn(accepting), stop, connections }
     }
 
     /// Closes the listener; gives back the connections that there are.
-    pub fn stop_accepting(self) -> TaskTracker {
+    pub async fn stop_accepting(mut self) -> TaskTracker {
+        self.stop.cancel();
+        let _ = (&mut self.accepting).await;
         self.connections.clone()
     }
 }
@@ -57,27 +52,42 @@ impl Drop for Listening {
     }
 }
 
-async fn accept(app: Arc<App>, listener: TcpListener, router: Router, end: WhenClosing, connections: TaskTracker) {
-    let room = Arc::new(Semaphore::new(CONNECTIONS_AT_MOST));
-    loop {
-        // Never closed, so it never fails.
-        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
-        match listener.accept().await {
-            Ok((stream, peer)) => {
-                let counted = (end == WhenClosing::Close).then(|| app.metrics.connection());
-                let (app, router) = (Arc::clone(&app), router.clone());
-                connections.spawn(async move {
-                    let _held = (permit, counted);
-                    if tune(&stream).is_ok() {
-                        connection::serve(&app.drain, stream, peer, router, end).await;
-                    }
-                });
+async fn accept(listener: TcpListener, service: Arc<Service>, stop: CancellationToken, connections: TaskTracker) {
+    let room = Arc::new(Semaphore::new(service.at_most));
+    let serving = |stream, peer, permit: Option<OwnedSemaphorePermit>| {
+        let service = Arc::clone(&service);
+        let counted = (service.end == WhenClosing::Close).then(|| service.app.metrics.connection());
+        connections.spawn(async move {
+            let _held = (permit, counted);
+            if tune(&stream).is_ok() {
+                connection::serve(&service, stream, peer).await;
             }
-            Err(problem) if is_the_peers(problem.kind()) => {}
-            Err(problem) => {
-                warn!(error = &problem as &dyn std::error::Error, "cannot accept connections");
-                tokio::time::sleep(BREATHER).await;
+        });
+    };
+    let accepting = async {
+        loop {
+            // Never closed, so it never fails.
+            let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
+            match listener.accept().await {
+                Ok((stream, peer)) => serving(stream, peer, Some(permit)),
+                Err(problem) if is_the_peers(problem.kind()) => {}
+                Err(problem) => {
+                    warn!(error = &problem as &dyn std::error::Error, "cannot accept connections");
+                    tokio::time::sleep(BREATHER).await;
+                }
             }
+        }
+    };
+    stop.run_until_cancelled(accepting).await;
+
+    // The kernel has made connections that nobody has accepted yet, and their requests may have come. Closing the listener
+    // resets them.
+    let Ok(listener) = listener.into_std() else { return };
+    while let Ok((stream, peer)) = listener.accept() {
+        if stream.set_nonblocking(true).is_ok()
+            && let Ok(stream) = TcpStream::from_std(stream)
+        {
+            serving(stream, peer, None);
         }
     }
 }

@@ -1,23 +1,27 @@
 //! The listeners, and how the process ends.
 
 mod connection;
+mod descriptors;
+mod drain;
 mod listen;
+mod tls;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use self::connection::WhenClosing;
+use self::connection::{Service, WhenClosing};
 use self::listen::Listening;
+pub use self::tls::{Tls, TlsError};
 use crate::app::{self, App};
 use crate::management;
 
-/// After the calls have ended or were ended, connections get this long to carry the last bytes away.
-const FLUSH: Duration = Duration::from_secs(2);
+/// The standard library would let 128 connections wait; more than that are dropped in silence, and tried again a second later.
+const WAITING_AT_MOST: u32 = 4096;
 
 /// Both listeners, bound.
 pub struct Server {
@@ -48,8 +52,8 @@ impl Server {
     /// Binds both listeners.
     pub async fn bind(app: Arc<App>) -> Result<Self, BindError> {
         let host = app.config.server.host;
-        let mcp = bind(SocketAddr::new(host, app.config.server.port), "server.port").await?;
-        let management = bind(SocketAddr::new(host, app.config.metrics.port), "metrics.port").await?;
+        let mcp = bind(SocketAddr::new(host, app.config.mcp_port()), "server.port")?;
+        let management = bind(SocketAddr::new(host, app.config.metrics.port), "metrics.port")?;
         if let (Some(peers), Ok(address)) = (app.state.peers(), management.local_addr()) {
             peers.announce(address);
         }
@@ -69,15 +73,22 @@ impl Server {
     /// Serves until the first message of `signals`, then drains; the second one cuts what is left.
     pub async fn run(self, mut signals: mpsc::Receiver<()>) -> Ending {
         let Self { app, mcp, management } = self;
-        let mcp = Listening::start(&app, mcp, app::router(&app), WhenClosing::Close);
-        let management = Listening::start(&app, management, management::router(&app), WhenClosing::Stay);
+        let at_most = descriptors::room(app.config.server.max_connections());
+        let service = |router, tls, end| Service { app: Arc::clone(&app), router, tls, end, at_most };
+        let mcp = Listening::start(mcp, service(app::router(&app), app.tls.clone(), WhenClosing::Close));
+        let management = Listening::start(management, service(management::router(&app), None, WhenClosing::Stay));
+        let renewing = CancellationToken::new();
+        if let Some(tls) = app.tls.clone() {
+            tokio::spawn(renewing.clone().run_until_cancelled_owned(tls.renew()));
+        }
+        let _renewing = renewing.drop_guard();
 
         // A closed channel is no signal: it means that nobody can stop us by it.
         if signals.recv().await.is_none() {
             std::future::pending::<()>().await;
         }
         let ending = tokio::select! {
-            () = drain(&app, mcp) => Ending::Drained,
+            () = drain::drain(&app, mcp) => Ending::Drained,
             Some(()) = signals.recv() => Ending::Cut,
         };
         if ending == Ending::Cut {
@@ -92,28 +103,14 @@ impl Server {
     }
 }
 
-async fn drain(app: &App, mcp: Listening) {
-    let (grace, timeout) = (app.config.drain.grace_seconds, app.config.drain.timeout_seconds);
-    info!(grace_seconds = grace, timeout_seconds = timeout, "stopping: not ready from now on");
-    app.metrics.draining();
-    app.drain.leave();
-    tokio::time::sleep(Duration::from_secs(grace.into())).await;
-
-    info!(connections = mcp.connections(), "no new connections and sessions; waiting for the calls under way");
-    let connections = mcp.stop_accepting();
-    app.endpoint.begin_drain();
-    app.drain.close();
-    let calls = tokio::time::timeout(Duration::from_secs(timeout.into()), app.endpoint.in_flight_done()).await;
-    if calls.is_err() {
-        warn!("calls did not end in time; they are cancelled");
-    }
-    app.endpoint.cancel();
-    connections.close();
-    if tokio::time::timeout(FLUSH, connections.wait()).await.is_err() {
-        info!(connections = connections.len(), "connections that did not close are dropped");
-    }
+fn bind(address: SocketAddr, field: &'static str) -> Result<TcpListener, BindError> {
+    listen(address).map_err(|source| BindError { address, field, source })
 }
 
-async fn bind(address: SocketAddr, field: &'static str) -> Result<TcpListener, BindError> {
-    TcpListener::bind(address).await.map_err(|source| BindError { address, field, source })
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // A restart must not wait for connections of the process before.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(WAITING_AT_MOST)
 }

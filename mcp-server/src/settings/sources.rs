@@ -83,6 +83,7 @@ impl Sources {
         let live = self.complete(&config, live)?;
 
         let mut warnings = self.environment.warnings().to_vec();
+        warnings.extend(config.tls.iter().flat_map(mcp_server_config::Tls::warnings));
         warnings.extend(unknown.iter().map(|unknown| format!("{unknown} in the live file is ignored")));
         if !config.server.host.is_loopback() && nameless(&live.live) {
             warnings.push(

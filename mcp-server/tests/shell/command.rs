@@ -4,8 +4,9 @@ use std::process::Output;
 
 use serde_json::json;
 
-use crate::client::call;
+use crate::client::{call, get, request, send};
 use crate::process::{PORTS, Runtime, program};
+use crate::redis::Redis;
 
 async fn run(arguments: &[&str], variables: &[(&str, &str)], config: Option<&str>) -> Output {
     let directory = tempfile::tempdir().unwrap();
@@ -70,6 +71,36 @@ async fn the_example_runs_alone() {
     runtime.until_ready().await;
     let answer = call(runtime.mcp, "add", json!({"a": 20, "b": 22})).await;
     assert!(answer.body.contains("42"), "{answer:?}");
+}
+
+/// The deployment document's file and variables, but for what no machine has twice: ports, redis and the log's place.
+#[tokio::test]
+async fn the_document_runs_alone() {
+    let log = tempfile::tempdir().unwrap();
+    let file = include_str!("../../config/tests/fixtures/document.yaml");
+    let file = file.replace("/var/log", &log.path().display().to_string());
+    let mut redis = Redis::down();
+    redis.up().await;
+    let redis_url = format!("redis://{}/0", redis.address);
+    let lines = include_str!("../../config/tests/fixtures/document.env").lines().filter(|line| !line.starts_with('#'));
+    let variables: Vec<_> = lines
+        .filter_map(|line| line.split_once('='))
+        .map(|(name, value)| match name {
+            "MCP_SERVER_PORT" | "METRICS_PORT" => (name, "0"),
+            "REDIS_URL" => (name, redis_url.as_str()),
+            _ => (name, value),
+        })
+        .collect();
+    let runtime = Runtime::start_with(&file, None, &variables).await;
+    let answer = runtime.until(runtime.mcp, "/health", |answer| answer.json()["checks"]["redis"] == "ok").await;
+    assert!(answer.header("content-type").unwrap().starts_with("application/json"));
+    let mcp = request("GET", runtime.mcp, "/mcp").header("host", "mcp.example.com");
+    let answer = send(mcp.body(http_body_util::Full::default()).unwrap()).await;
+    assert_eq!(answer.status, 401);
+    let challenge = answer.header("www-authenticate").unwrap();
+    assert!(challenge.contains("https://mcp.example.com/.well-known/oauth-protected-resource"), "{challenge}");
+    assert!(get(runtime.management, "/metrics").await.body.contains("endpoint=\"my-mcp-server\""));
+    assert!(std::fs::read_to_string(log.path().join("mcp-server.log")).unwrap().contains("serving"));
 }
 
 #[tokio::test]

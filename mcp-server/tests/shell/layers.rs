@@ -81,16 +81,41 @@ async fn the_endpoint_is_at_its_path_with_and_without_slash() {
 
 #[tokio::test]
 async fn every_answer_has_the_security_headers_and_hsts_only_by_tls() {
-    let router = router(PUBLIC).await;
-    for path in ["/mcp", "/nothing", "/.well-known/oauth-protected-resource"] {
-        let answer = ask(&router, "192.0.2.1", plain("GET", path, &[HOST, ("x-forwarded-proto", "https")])).await;
-        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"), "{path}");
-        assert_eq!(answer.header("x-frame-options"), Some("DENY"), "{path}");
-        assert!(answer.header("x-request-id").is_some(), "{path}");
-        assert_eq!(answer.header("strict-transport-security"), None, "from a peer that is not trusted");
+    let router = router(&format!("{PUBLIC}auth: {{issuer_url: 'http://127.0.0.1:9'}}\n")).await;
+    for (method, path, host, status) in [
+        ("GET", "/health", "10.1.2.3", 503),
+        ("POST", "/health", "10.1.2.3", 405),
+        ("GET", "/mcp", HOST.1, 401),
+        ("PUT", "/mcp", HOST.1, 401),
+        ("OPTIONS", "/mcp", HOST.1, 401),
+        ("GET", "/mcp", "evil.example.com", 403),
+        ("GET", "/.well-known/oauth-protected-resource", HOST.1, 200),
+        ("POST", "/.well-known/oauth-protected-resource", HOST.1, 405),
+        ("GET", "/nothing", HOST.1, 404),
+        ("BREW", "/nothing", HOST.1, 404),
+    ] {
+        for (peer, secure) in [("192.0.2.1", false), ("10.0.0.1", true)] {
+            let headers = [("host", host), ("x-forwarded-proto", "https")];
+            let answer = ask(&router, peer, plain(method, path, &headers)).await;
+            assert_eq!(answer.status, status, "{method} {path}");
+            assert_eq!(answer.header("x-content-type-options"), Some("nosniff"), "{method} {path}");
+            assert_eq!(answer.header("x-frame-options"), Some("DENY"), "{method} {path}");
+            assert_eq!(answer.header("x-request-id").is_some(), path != "/health", "{method} {path}");
+            // Nobody is believed who is not trusted.
+            let year = secure.then_some("max-age=31536000; includeSubDomains");
+            assert_eq!(answer.header("strict-transport-security"), year, "{method} {path} from {peer}");
+        }
+    }
+}
 
-        let answer = ask(&router, "10.0.0.1", plain("GET", path, &[HOST, ("x-forwarded-proto", "https")])).await;
-        assert!(answer.header("strict-transport-security").unwrap().starts_with("max-age=31536000"), "{path}");
+#[tokio::test]
+async fn the_management_listener_has_the_security_headers_too() {
+    let app = start("").await;
+    let router = mcp_server::management::router(&app);
+    for path in ["/livez", "/readyz", "/server", "/metrics", "/health", "/nothing"] {
+        let answer = ask(&router, "127.0.0.1", plain("GET", path, &[])).await;
+        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"), "{path}");
+        assert_eq!(answer.header("strict-transport-security"), None, "{path}");
     }
 }
 

@@ -14,3 +14,5 @@ mod process;
 mod redis;
 mod reload;
 mod sockets;
+mod tls;
+mod tls_client;

@@ -93,6 +93,13 @@ impl Runtime {
         }
     }
 
+    /// Its resident memory.
+    pub fn resident_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id().unwrap())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
     pub fn lines(&self) -> Vec<Value> {
         self.lines.lock().unwrap().clone()
     }

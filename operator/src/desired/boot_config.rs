@@ -51,12 +51,13 @@ fn config(id: &Identity, spec: &McpServerSpec) -> Result<Config, Invalid> {
         server: Server {
             name: id.name.clone(),
             host: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-            port: number("spec.backend", ports.mcp)?,
+            port: Some(number("spec.backend", ports.mcp)?),
             path: endpoint::path(spec).to_owned(),
             transport: Transport::StreamableHttp,
             stream_timeout_seconds: number("spec.expose.streamTimeoutSeconds", endpoint::stream_timeout_seconds(spec))?,
             ..Server::default()
         },
+        tls: None,
         backend: backend(spec)?,
         redis: spec.redis.as_ref().map(|redis| self::redis(id, redis)).transpose()?,
         database: None,
