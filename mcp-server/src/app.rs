@@ -11,6 +11,7 @@ use http::StatusCode;
 use mcp_server_config::Config;
 use tower::ServiceBuilder;
 
+use crate::audit::{self, Audit};
 use crate::auth::IssuerMetrics;
 use crate::database::Database;
 use crate::drain::Drain;
@@ -28,6 +29,7 @@ use crate::metrics::{Metrics, Scraped};
 use crate::serve::{Tls, TlsError};
 use crate::settings::{LiveState, LiveStore, Loaded, SetupError};
 use crate::state::{self, State as SharedState};
+use crate::telemetry::{self, Tracer};
 
 /// Everything that requests need, made once.
 pub struct App {
@@ -43,6 +45,10 @@ pub struct App {
     pub database: Option<Arc<Database>>,
     /// TLS of the MCP listener.
     pub tls: Option<Arc<Tls>>,
+    /// The audit stream, where one is configured.
+    pub audit: Option<Audit>,
+    /// Records traces, where a collector is configured.
+    pub tracer: Option<Tracer>,
     /// All metrics.
     pub metrics: Arc<Metrics>,
     /// Where the process is on its way out.
@@ -68,6 +74,12 @@ pub enum StartError {
     /// TLS cannot be served.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The audit stream cannot be written.
+    #[error(transparent)]
+    Audit(#[from] audit::StartError),
+    /// Traces cannot be sent.
+    #[error(transparent)]
+    Telemetry(#[from] telemetry::StartError),
     /// The endpoint cannot start.
     #[error(transparent)]
     Endpoint(#[from] mcp::StartError),
@@ -93,6 +105,11 @@ impl App {
             Some(section) => Some(Database::open(section).await.map_err(StartError::Database)?),
             None => None,
         };
+        let audit = Audit::open(&config.audit, metrics.registry())?;
+        let tracer = match &config.otel {
+            Some(section) => Some(Tracer::start(section, &config.server.name, metrics.registry())?),
+            None => None,
+        };
         let endpoint = Endpoint::start_with(&config, Arc::clone(&state), Arc::clone(&metrics), handler).await?;
         metrics.reload(true);
         let app = Arc::new(Self {
@@ -102,6 +119,8 @@ impl App {
             state,
             database,
             tls,
+            audit,
+            tracer,
             metrics,
             drain: Drain::default(),
             health: HealthCache::default(),
@@ -112,6 +131,26 @@ impl App {
         registry.register(Box::new(Scraped::new(&app)?))?;
         registry.register(Box::new(logging::dropped()))?;
         Ok(app)
+    }
+}
+
+impl App {
+    /// Requests to that path are to be in the audit stream, or in traces.
+    #[must_use]
+    pub fn records(&self, path: &str) -> bool {
+        let endpoint = self.config.server.path.as_str();
+        (self.audit.is_some() || self.tracer.is_some())
+            && path.strip_suffix('/').unwrap_or(path) == endpoint.trim_end_matches('/')
+    }
+
+    /// The last spans and audit lines leave the process. Everything that makes some has ended.
+    pub async fn flush(&self) {
+        if let Some(tracer) = &self.tracer {
+            tracer.flush().await;
+        }
+        if let Some(audit) = &self.audit {
+            audit.flush();
+        }
     }
 }
 

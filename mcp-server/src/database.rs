@@ -13,6 +13,7 @@ use sqlx::pool::PoolOptions;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, PgPool, SqlitePool};
+use tokio::sync::Notify;
 use tracing::{info, warn};
 
 /// A caller waits so long for a connection.
@@ -22,6 +23,10 @@ const CHECK: Duration = Duration::from_secs(2);
 /// How often the URL's file is looked at, and how soon a database that has never answered is asked again.
 const WATCH: Duration = Duration::from_secs(5);
 const RETRY: Duration = Duration::from_secs(1);
+/// A connection is idle a moment after its release; others are often released with it.
+const SETTLE: Duration = Duration::from_millis(100);
+/// Slower statements are warned about, where statements are logged.
+const SLOW: Duration = Duration::from_secs(1);
 
 /// Connections of the driver that the URL names.
 #[derive(Debug, Clone)]
@@ -66,13 +71,15 @@ impl Database {
             (Some(_), Some(_)) | (None, None) => return Err("give exactly one of `url` and `url_file`".to_owned()),
         };
         let address = Address::parse(&url, section.echo)?;
-        let this = Arc::new_cyclic(|this| Self {
-            pool: pool(section, address, this),
+        let released = Arc::new(Notify::new());
+        let this = Arc::new(Self {
+            pool: pool(section, address, &released),
             url: source,
             echo: section.echo,
             answered_once: AtomicBool::new(false),
             away: AtomicBool::new(false),
         });
+        tokio::spawn(trim(Arc::downgrade(&this), released, section.pool_size));
         if matches!(this.url, Source::File(..)) {
             tokio::spawn(watch(Arc::downgrade(&this)));
         }
@@ -129,6 +136,24 @@ impl Database {
             // SQLite computes a bare `SELECT 1` without a look at the file.
             Pool::Sqlite(pool) => sqlx::query("SELECT 1 FROM sqlite_schema LIMIT 1").execute(pool).await.map(drop),
         }
+    }
+
+    /// `false`: there is none.
+    async fn close_idle(&self) -> bool {
+        let closed = match &self.pool {
+            Pool::Postgres(pool) => {
+                let Some(connection) = pool.try_acquire() else { return false };
+                connection.close().await
+            }
+            Pool::Sqlite(pool) => {
+                let Some(connection) = pool.try_acquire() else { return false };
+                connection.close().await
+            }
+        };
+        if closed.is_err() {
+            tracing::debug!("a connection was closed by the database already");
+        }
+        true
     }
 
     fn classify(&self, error: &sqlx::Error) -> &'static str {
@@ -200,26 +225,39 @@ impl Address {
 
 /// The statements are logged by the driver, the values bound to them never.
 fn logged<O: ConnectOptions>(options: O, echo: bool) -> O {
-    let quiet = options.disable_statement_logging();
-    if echo { quiet.log_statements(LevelFilter::Info) } else { quiet }
-}
-
-fn pool(section: &Section, address: Address, database: &Weak<Database>) -> Pool {
-    match address {
-        Address::Postgres(address) => Pool::Postgres(options(section, database).connect_lazy_with(*address)),
-        Address::Sqlite(address) => Pool::Sqlite(options(section, database).connect_lazy_with(*address)),
+    if echo {
+        options.log_statements(LevelFilter::Info).log_slow_statements(LevelFilter::Warn, SLOW)
+    } else {
+        options.disable_statement_logging()
     }
 }
 
-fn options<DB: sqlx::Database>(section: &Section, database: &Weak<Database>) -> PoolOptions<DB> {
-    let (database, keep) = (Weak::clone(database), section.pool_size);
+fn pool(section: &Section, address: Address, released: &Arc<Notify>) -> Pool {
+    match address {
+        Address::Postgres(address) => Pool::Postgres(options(section, released).connect_lazy_with(*address)),
+        Address::Sqlite(address) => Pool::Sqlite(options(section, released).connect_lazy_with(*address)),
+    }
+}
+
+fn options<DB: sqlx::Database>(section: &Section, released: &Arc<Notify>) -> PoolOptions<DB> {
+    let released = Arc::clone(released);
     PoolOptions::new()
         .max_connections(section.pool_size.saturating_add(section.max_overflow))
         .acquire_timeout(ACQUIRE)
         .after_release(move |_, _| {
-            let room = database.upgrade().is_some_and(|database| database.connections().1 < keep);
-            Box::pin(async move { Ok(room) })
+            released.notify_one();
+            Box::pin(async { Ok(true) })
         })
+}
+
+/// Closes what is idle beyond `keep`. Those that release cannot: of many at once none knows how many others come back.
+async fn trim(database: Weak<Database>, released: Arc<Notify>, keep: u32) {
+    loop {
+        released.notified().await;
+        tokio::time::sleep(SETTLE).await;
+        let Some(database) = database.upgrade() else { return };
+        while database.connections().1 > keep && database.close_idle().await {}
+    }
 }
 
 async fn read(file: &PathBuf) -> Result<String, String> {

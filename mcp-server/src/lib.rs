@@ -11,6 +11,7 @@
 //! The layer stack is the list in [`app`]; each layer is one file of [`http`] or [`limits`].
 
 pub mod app;
+pub mod audit;
 pub mod auth;
 pub mod backend;
 pub mod database;

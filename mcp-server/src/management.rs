@@ -52,7 +52,12 @@ async fn readyz(State(app): State<Arc<App>>) -> Response {
     let waiting_for = waiting_for(&app).await;
     let status = if waiting_for.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let ready = waiting_for.is_empty();
-    (status, Json(serde_json::json!({"ready": ready, "waitingFor": waiting_for}))).into_response()
+    let mut answer = serde_json::json!({"ready": ready, "waitingFor": waiting_for});
+    // Told, but no reason to take traffic away: the earlier file is in use.
+    if let Some(why) = app.live.report().error {
+        answer["reload"] = why.into();
+    }
+    (status, Json(answer)).into_response()
 }
 
 /// What keeps us from being ready, in words for `kubectl describe`.

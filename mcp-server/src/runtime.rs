@@ -26,6 +26,7 @@ use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use crate::app::{App, StartError};
+use crate::audit::Audit;
 use crate::logging::{self, Levels};
 use crate::mcp::Handler;
 use crate::serve::{BindError, Ending, Server};
@@ -130,16 +131,17 @@ impl Runtime {
         }
         // Before anything slow: a signal during the start must end it properly.
         let signals = signals().map_err(Failed::Signals)?;
-        reopen_on_hangup().map_err(Failed::Signals)?;
         let reloads = self.config.is_none();
         let app = App::start_with(loaded, self.handler).await?;
+        reopen_on_hangup(Arc::clone(&app)).map_err(Failed::Signals)?;
         let server = Server::bind(Arc::clone(&app)).await?;
         announce(&app, &server);
-        let reloading = reloads.then(|| tokio::spawn(reload(app, self.sources, levels)));
+        let reloading = reloads.then(|| tokio::spawn(reload(Arc::clone(&app), self.sources, levels)));
         let ending = server.run(signals).await;
         if let Some(reloading) = reloading {
             reloading.abort();
         }
+        app.flush().await;
         Ok(ending)
     }
 }
@@ -162,11 +164,12 @@ fn announce(app: &App, server: &Server) {
 }
 
 /// SIGHUP says that log files have been moved away; unheard it would end the process. That they have is also noticed.
-fn reopen_on_hangup() -> std::io::Result<()> {
+fn reopen_on_hangup(app: Arc<App>) -> std::io::Result<()> {
     let mut hangup = signal(SignalKind::hangup())?;
     tokio::spawn(async move {
         while hangup.recv().await.is_some() {
             logging::reopen();
+            app.audit.iter().for_each(Audit::reopen);
             info!("SIGHUP: log files are opened anew");
         }
     });

@@ -235,9 +235,10 @@ impl Database {
 /// The scheme of a database's URL, which is not shown: it may hold a password.
 pub fn check_database_url(field: &str, url: &str) -> Result<(), Invalid> {
     const SUPPORTED: &str = "supported are postgresql://host:5432/database and sqlite:/path/to/file";
-    match url.split_once(':') {
-        Some(("postgres" | "postgresql", rest)) if rest.starts_with("//") => Ok(()),
-        Some(("sqlite", _)) => Ok(()),
+    // Only what stands before `://` is shown: anything else could be the password.
+    match url.split_once("://") {
+        Some(("postgres" | "postgresql", _)) => Ok(()),
+        _ if url.starts_with("sqlite:") => Ok(()),
         Some((scheme, _)) if scheme.len() <= 20 && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'+') => {
             invalid(format!("{field}: databases of the scheme {scheme} are not supported: {SUPPORTED}"))
         }

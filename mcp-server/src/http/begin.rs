@@ -12,6 +12,7 @@ use tracing::Instrument as _;
 use tracing::field::Empty;
 
 use super::observed::{Observed, observe};
+use super::recording::Recording;
 use super::{Activity, Client, RequestId, client};
 use crate::app::App;
 use crate::telemetry;
@@ -32,10 +33,14 @@ pub async fn begin(State(app): State<Arc<App>>, mut request: Request, next: Next
     // At level error, so that lines of every level carry the id.
     let span = tracing::error_span!("request", request_id = &*id.0, trace_id = Empty, user_id = Empty);
     let (method, uri) = (request.method().clone(), request.uri().clone());
-    if let Some(trace) = telemetry::sent(request.headers()) {
+    let sent = telemetry::sent(request.headers());
+    let trace = app.tracer.as_ref().map(|tracer| tracer.begin(sent)).or(sent);
+    if let Some(trace) = trace {
         trace.note(&span);
+        trace.mark(request.headers_mut());
         request.extensions_mut().insert(trace);
     }
+    let recording = Recording::begin(&app, &mut request, &id, trace);
     let extensions = request.extensions_mut();
     extensions.insert(live);
     extensions.insert::<Client>(client);
@@ -47,5 +52,5 @@ pub async fn begin(State(app): State<Arc<App>>, mut request: Request, next: Next
         response.headers_mut().insert(REQUEST_ID, value);
     }
     let _held = (in_flight, busy);
-    observe(response, Observed { app, span, method, uri, client: client.address, started, _held })
+    observe(response, Observed { app, span, method, uri, client: client.address, started, recording, _held })
 }

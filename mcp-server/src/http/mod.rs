@@ -10,6 +10,7 @@ pub mod headers;
 pub mod host;
 pub mod metadata;
 mod observed;
+mod recording;
 mod refusal;
 mod request;
 

@@ -13,6 +13,7 @@ use http::{Method, StatusCode, Uri};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tracing::{Span, info};
 
+use super::recording::{Ending, Recording};
 use super::request::Busy;
 use crate::app::App;
 use crate::mcp::Envelope;
@@ -29,12 +30,16 @@ pub struct Observed {
     pub uri: Uri,
     pub client: IpAddr,
     pub started: Instant,
+    pub recording: Option<Box<Recording>>,
     /// The request counts as under way until the body ends.
     pub _held: (Held, Option<Busy>),
 }
 
 /// Wraps the response's body.
-pub fn observe(response: Response, observed: Observed) -> Response {
+pub fn observe(response: Response, mut observed: Observed) -> Response {
+    if let Some(recording) = &mut observed.recording {
+        recording.answered(&response);
+    }
     let envelope = response.extensions().get::<Arc<Envelope>>();
     let message = envelope.and_then(|envelope| envelope.method.as_deref()).map(KnownMethod::of);
     let stream = super::headers::is_event_stream(response.headers()).then(|| observed.app.metrics.stream());
@@ -86,7 +91,7 @@ impl HttpBody for ObservedBody {
 
 impl Drop for End {
     fn drop(&mut self) {
-        let Observed { app, span, method, uri, client, started, _held: _ } = &self.observed;
+        let Observed { app, span, method, uri, client, started, recording, _held: _ } = &mut self.observed;
         let duration = started.elapsed();
         if let Some(message) = self.message {
             app.metrics.message_answered(message, duration);
@@ -102,5 +107,9 @@ impl Drop for End {
                 "request",
             );
         });
+        if let Some(recording) = recording.take() {
+            let (status, response_bytes) = (self.status.as_u16(), self.bytes);
+            recording.end(app, &Ending { method, client: *client, status, duration, response_bytes });
+        }
     }
 }

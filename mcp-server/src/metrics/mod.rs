@@ -171,6 +171,12 @@ impl Metrics {
         self.tools.know(names);
     }
 
+    /// The backend lists a tool of that name.
+    #[must_use]
+    pub fn knows_tool(&self, name: &str) -> bool {
+        self.tools.knows(name)
+    }
+
     /// A tool call begins; it counts as under way until the guard is dropped.
     pub fn tool_call_begins(&self) -> Held {
         Held::new(&self.tools.in_flight)

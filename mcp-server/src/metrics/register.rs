@@ -4,7 +4,6 @@ use prometheus::{
     Gauge, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
 
-#[allow(dead_code, reason = "for the modules that come")]
 pub(crate) fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
     let metric = IntCounter::new(name, help)?;
     registry.register(Box::new(metric.clone()))?;

@@ -60,6 +60,10 @@ impl Tools {
         self.known.store(Arc::new(names.into_iter().map(keep).collect()));
     }
 
+    pub(super) fn knows(&self, name: &str) -> bool {
+        self.known.load().contains_key(name)
+    }
+
     pub(super) fn finished(&self, name: &str, ok: bool, duration: Duration) {
         let known = self.known.load();
         let (slot, name) = known.get(name).map_or((&self.other, OTHER_TOOL), |tool| (&**tool, name));

@@ -1,17 +1,38 @@
-//! Secret keys that all replicas share.
+//! Secret keys that all replicas share. A key is rotated with overlap: the file `session` makes, and `session.previous` and
+//! `session.next` beside it verify too. The files are read again when they change.
 
 use std::fmt;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Weak;
+use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use aws_lc_rs::{hmac, rand};
 use sha2::{Digest as _, Sha256};
 
+use super::State;
+
 /// Shorter keys are refused.
 const KEY_BYTES: usize = 32;
+/// Keys of an overlap: they verify and make nothing.
+const OTHERS: [&str; 2] = ["session.previous", "session.next"];
+/// How often the files are looked at.
+const WATCH: Duration = Duration::from_secs(5);
 
 /// Makes digests that only the replicas of one server can make.
-pub struct SessionKey(hmac::Key);
+pub struct SessionKey(ArcSwap<Ring>);
+
+struct Ring {
+    makes: hmac::Key,
+    /// Of these only digests that were made before are known again.
+    verify: [Option<hmac::Key>; OTHERS.len()],
+    /// The files' bytes, to see whether they have changed.
+    read: Files,
+}
+
+/// The bytes of `session`, and of each of [`OTHERS`].
+type Files = (Vec<u8>, [Option<Vec<u8>>; OTHERS.len()]);
 
 impl fmt::Debug for SessionKey {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -20,27 +41,88 @@ impl fmt::Debug for SessionKey {
 }
 
 impl SessionKey {
-    /// Reads the file `session` of that directory.
+    /// Reads the file `session` of that directory, and those that verify.
     pub(crate) async fn read(dir: &Path) -> Result<Self, String> {
-        read(&dir.join("session")).await.map(Self)
+        Ok(Self(ArcSwap::from_pointee(Ring::read(dir.to_owned()).await?)))
     }
 
     /// A key that lives with the process.
     pub(crate) fn random() -> Self {
-        Self(hmac::Key::new(hmac::HMAC_SHA256, &random_bytes::<KEY_BYTES>()))
+        Self(ArcSwap::from_pointee(Ring::of((random_bytes::<KEY_BYTES>().to_vec(), [None, None]))))
     }
 
     /// The digest of those parts, each with its length: no two lists of parts have the same bytes.
     pub fn digest(&self, parts: &[&str]) -> [u8; 32] {
-        let mut context = hmac::Context::with_key(&self.0);
-        for part in parts {
-            context.update(&(part.len() as u64).to_be_bytes());
-            context.update(part.as_bytes());
-        }
-        let mut out = [0; 32];
-        out.copy_from_slice(context.sign().as_ref());
-        out
+        digest(&self.0.load().makes, parts)
     }
+
+    /// The digests that the same parts have by the other keys of the overlap; most often there are none.
+    pub fn other_digests(&self, parts: &[&str]) -> [Option<[u8; 32]>; 2] {
+        self.0.load().verify.each_ref().map(|key| key.as_ref().map(|key| digest(key, parts)))
+    }
+
+    async fn look_at(&self, dir: PathBuf) {
+        match Ring::read(dir).await {
+            Ok(ring) if ring.read == self.0.load().read => {}
+            Ok(ring) => {
+                tracing::info!(verifying = ring.verify.iter().flatten().count(), "the session keys have changed");
+                self.0.store(ring.into());
+            }
+            Err(error) => tracing::warn!(%error, "the session keys stay as they are"),
+        }
+    }
+}
+
+/// Follows the files for as long as the state is in use.
+pub(super) async fn watch(state: Weak<State>, dir: PathBuf) {
+    loop {
+        tokio::time::sleep(WATCH).await;
+        let Some(state) = state.upgrade() else { return };
+        state.session_key.look_at(dir.clone()).await;
+    }
+}
+
+impl Ring {
+    /// A file system may hang; the workers must not.
+    async fn read(dir: PathBuf) -> Result<Self, String> {
+        let read = tokio::task::spawn_blocking(move || files(&dir)).await;
+        read.map_err(|error| error.to_string())?.map(Self::of)
+    }
+
+    fn of(read: Files) -> Self {
+        let key = |bytes: &Vec<u8>| hmac::Key::new(hmac::HMAC_SHA256, bytes);
+        Self { makes: key(&read.0), verify: read.1.each_ref().map(|bytes| bytes.as_ref().map(key)), read }
+    }
+}
+
+fn files(dir: &Path) -> Result<Files, String> {
+    let mut others = [const { None }; OTHERS.len()];
+    for (other, name) in others.iter_mut().zip(OTHERS) {
+        let path = dir.join(name);
+        if path.exists() {
+            *other = Some(file(&path)?);
+        }
+    }
+    Ok((file(&dir.join("session"))?, others))
+}
+
+fn file(path: &Path) -> Result<Vec<u8>, String> {
+    let bytes = std::fs::read(path).map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
+    if bytes.len() < KEY_BYTES {
+        return Err(format!("{} has {} bytes, fewer than {KEY_BYTES}", path.display(), bytes.len()));
+    }
+    Ok(bytes)
+}
+
+fn digest(key: &hmac::Key, parts: &[&str]) -> [u8; 32] {
+    let mut context = hmac::Context::with_key(key);
+    for part in parts {
+        context.update(&(part.len() as u64).to_be_bytes());
+        context.update(part.as_bytes());
+    }
+    let mut out = [0; 32];
+    out.copy_from_slice(context.sign().as_ref());
+    out
 }
 
 /// The keys of the files `request-state` and, while a change is under way, `request-state.previous`. Where there is no such
@@ -132,6 +214,27 @@ mod tests {
     #[test]
     fn another_key_makes_another_digest() {
         assert_ne!(SessionKey::random().digest(&["a"]), SessionKey::random().digest(&["a"]));
+    }
+
+    #[tokio::test]
+    async fn a_rotated_key_makes_and_the_one_before_still_verifies() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let write = |name: &str, byte: u8| std::fs::write(dir.path().join(name), [byte; 32]).expect("written");
+        write("session", 1);
+        let key = SessionKey::read(dir.path()).await.expect("read");
+        let before = key.digest(&["a"]);
+        assert_eq!(key.other_digests(&["a"]), [None, None]);
+
+        write("session.previous", 1);
+        write("session", 2);
+        key.look_at(dir.path().to_owned()).await;
+        assert_ne!(key.digest(&["a"]), before);
+        assert_eq!(key.other_digests(&["a"]), [Some(before), None]);
+
+        // A file that is half written changes nothing.
+        std::fs::write(dir.path().join("session"), [3; 5]).expect("written");
+        key.look_at(dir.path().to_owned()).await;
+        assert_eq!(key.other_digests(&["a"]), [Some(before), None]);
     }
 
     #[tokio::test]

@@ -18,7 +18,7 @@ mod source;
 
 use std::sync::Arc;
 
-use mcp_server_config::{Config, SessionStore};
+use mcp_server_config::{Config, Keys, SessionStore};
 
 use crate::peers::Peers;
 
@@ -83,7 +83,11 @@ impl State {
         };
         let replica = Replica::start(redis.clone());
         let peers = peers(config, sessions_in_redis, &replica).await.map_err(StateError::Keys)?;
-        Ok(Arc::new(Self { redis, sessions_in_redis, session_key, request_state_keys, replica, peers }))
+        let this = Arc::new(Self { redis, sessions_in_redis, session_key, request_state_keys, replica, peers });
+        if let Some(Keys { dir }) = &config.keys {
+            tokio::spawn(keys::watch(Arc::downgrade(&this), dir.clone()));
+        }
+        Ok(this)
     }
 
     /// The other replicas; `None` where requests are not forwarded to them.

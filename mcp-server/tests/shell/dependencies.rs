@@ -57,6 +57,28 @@ async fn nothing_configured_is_nothing_to_check() {
     assert_eq!(answer.json()["checks"], json!({}));
 }
 
+/// The document's handler: who parses it relies on names and types.
+#[tokio::test]
+async fn health_has_the_documents_schema() {
+    let issuer = e2e_issuer::Issuer::start(e2e_issuer::Options::default()).await.unwrap();
+    let mut redis = Redis::down();
+    redis.up().await;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("data.sqlite");
+    let more =
+        format!("auth: {{issuer_url: '{}'}}\ndatabase: {{url: 'sqlite:{}?mode=rwc'}}\n", issuer.url(), file.display());
+    let runtime = Runtime::start(&format!("{}{more}", with_redis(&redis))).await;
+    let answer = runtime.until(runtime.mcp, "/health", |answer| answer.status == 200).await.json();
+    let expected = json!({
+        "status": "healthy",
+        "timestamp": answer["timestamp"],
+        "checks": {"database": "ok", "redis": "ok", "auth_server": "ok"},
+    });
+    assert_eq!(answer, expected);
+    let time: jiff::Timestamp = answer["timestamp"].as_str().unwrap().parse().unwrap();
+    assert!(time <= jiff::Timestamp::now());
+}
+
 #[tokio::test]
 async fn readiness_waits_for_the_signing_keys() {
     let issuer = e2e_issuer::Issuer::start(e2e_issuer::Options::default()).await.unwrap();

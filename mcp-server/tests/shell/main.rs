@@ -1,10 +1,12 @@
 //! The shell around the MCP endpoint: as a router, and as the real process with its sockets, signals, files and redis.
 #![allow(clippy::unwrap_used)]
 
+mod audit;
 mod client;
 mod command;
 mod database;
 mod dependencies;
+mod documented;
 mod drain;
 mod hostile;
 mod hostile_http2;
@@ -20,3 +22,4 @@ mod reload;
 mod sockets;
 mod tls;
 mod tls_client;
+mod traces;

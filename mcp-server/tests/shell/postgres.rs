@@ -4,8 +4,8 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use sqlx::{Connection as _, PgConnection};
 use tempfile::TempDir;
-use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
 /// Of the user `mcp`.
@@ -53,7 +53,8 @@ impl Postgres {
             .spawn()
             .unwrap();
         self.child = Some(child);
-        while TcpStream::connect(self.address).await.is_err() {
+        // Its port is open before it takes logins.
+        while PgConnection::connect(&self.url()).await.is_err() {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
     }

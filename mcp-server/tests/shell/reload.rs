@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::client::{call, get};
+use crate::client::{begin, call, call_request, get, read, request, send};
 use crate::process::{PORTS, Runtime, config_map, program};
 
 const OPEN: &str = "formatVersion: 1\nauth: {anonymous: allow}\n";
@@ -27,6 +27,9 @@ async fn a_broken_live_file_changes_nothing_and_is_told() {
     let report =
         runtime.until(runtime.management, "/server", |answer| !answer.json()["live"]["error"].is_null()).await.json();
     assert_eq!(report["live"]["digest"], mcp_server_config::digest(OPEN));
+    let ready = get(runtime.management, "/readyz").await;
+    assert_eq!((ready.status.as_u16(), &ready.json()["ready"]), (200, &json!(true)), "no reason to take traffic away");
+    assert!(ready.json()["reload"].as_str().unwrap().contains("live.yaml"), "{ready:?}");
     assert!(report["live"]["error"].as_str().unwrap().contains("live.yaml"), "{report}");
     assert_eq!(call(runtime.mcp, "echo", json!({"text": "a"})).await.status, 200);
     let line = runtime.line("live configuration refused; the earlier one stays").await;
@@ -39,6 +42,40 @@ async fn a_broken_live_file_changes_nothing_and_is_told() {
 
     runtime.write("live.yaml", OPEN);
     runtime.until(runtime.management, "/server", |answer| answer.json()["live"]["error"].is_null()).await;
+}
+
+#[tokio::test]
+async fn a_reload_drops_no_stream() {
+    let mut runtime = Runtime::start_with(PORTS, Some(OPEN), &[]).await;
+    let legacy = |builder: http::request::Builder| {
+        builder
+            .header("content-type", "application/json")
+            .header("accept", "application/json, text/event-stream")
+            .header("mcp-protocol-version", "2025-11-25")
+    };
+    let client = json!({"name": "test", "version": "1"});
+    let params = json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": client});
+    let message = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params}).to_string();
+    let answer = send(legacy(request("POST", runtime.mcp, "/mcp")).body(message.into()).unwrap()).await;
+    let session = answer.header("mcp-session-id").unwrap().to_owned();
+    let with_session = |method| legacy(request(method, runtime.mcp, "/mcp")).header("mcp-session-id", &session);
+    let initialized = json!({"jsonrpc": "2.0", "method": "notifications/initialized"}).to_string();
+    send(with_session("POST").body(initialized.into()).unwrap()).await;
+    let standing = begin(with_session("GET").body(Default::default()).unwrap()).await;
+    assert_eq!(standing.status(), 200);
+    let mut standing = tokio::spawn(read(standing));
+
+    let call = call_request(request("POST", runtime.mcp, "/mcp"), "progress", &json!({"steps": 60, "delayMs": 100}));
+    let running = begin(call).await;
+    runtime.write("live.yaml", CLOSED);
+    let digest = mcp_server_config::digest(CLOSED);
+    runtime.until(runtime.management, "/server", |answer| answer.json()["live"]["digest"] == digest.as_str()).await;
+    runtime.line("live configuration reloaded").await;
+
+    let answer = read(running).await;
+    assert_eq!(answer.body.matches("notifications/progress").count(), 60, "{answer:?}");
+    assert!(answer.body.contains("\"result\""), "{answer:?}");
+    assert!(futures::poll!(&mut standing).is_pending(), "the session's own stream goes on");
 }
 
 #[tokio::test]

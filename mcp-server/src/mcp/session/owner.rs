@@ -12,33 +12,45 @@ use crate::state::SessionKey;
 /// A keyed digest of a principal: equal for all tokens of one subject and client of one issuer, and of no use to who
 /// reads it in redis.
 #[derive(Clone, Copy)]
-pub(crate) struct Owner([u8; 32]);
+pub(crate) struct Owner {
+    digest: [u8; 32],
+    /// By the other keys, while one is rotated.
+    others: [Option<[u8; 32]>; 2],
+}
 
 impl Owner {
     pub(crate) fn of(caller: &Caller, key: &SessionKey) -> Self {
-        Self(match caller {
-            Caller::Anonymous => key.digest(&["anonymous"]),
-            Caller::Principal(principal) => key.digest(&[
+        let parts: &[&str] = match caller {
+            Caller::Anonymous => &["anonymous"],
+            Caller::Principal(principal) => &[
                 "principal",
                 &principal.issuer,
                 &principal.subject,
                 principal.client_id.as_deref().unwrap_or_default(),
-            ]),
-        })
+            ],
+        };
+        Self { digest: key.digest(parts), others: key.other_digests(parts) }
     }
 
     pub(crate) fn to_text(self) -> String {
-        URL_SAFE_NO_PAD.encode(self.0)
+        URL_SAFE_NO_PAD.encode(self.digest)
     }
 
     pub(crate) fn from_text(text: &str) -> Option<Self> {
-        URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok().map(Self)
+        let digest = URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()?;
+        Some(Self { digest, others: [None, None] })
+    }
+
+    fn knows(&self, digest: &[u8; 32]) -> bool {
+        let own = std::iter::once(&self.digest).chain(self.others.iter().flatten());
+        own.fold(false, |known, own| known | constant_time::verify_slices_are_equal(own, digest).is_ok())
     }
 }
 
+/// One of the two may have been written with another key of the overlap.
 impl PartialEq for Owner {
     fn eq(&self, other: &Self) -> bool {
-        constant_time::verify_slices_are_equal(&self.0, &other.0).is_ok()
+        self.knows(&other.digest) || other.knows(&self.digest)
     }
 }
 
