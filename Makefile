@@ -1,6 +1,6 @@
 # `make demo` on a fresh Debian-like machine with Rust, Go and Node, as root, is all that it takes.
 
-.PHONY: demo down test check conformance generate
+.PHONY: demo down test check conformance generate bench-runtime
 
 # A real Kubernetes, the operator, two servers, and a client that we did not write
 demo:
@@ -28,3 +28,7 @@ generate:
 	@UPDATE=1 cargo test --locked --quiet --package mcp-operator --test rbac
 	@UPDATE=1 cargo test --locked --quiet --package mcp-operator --lib documentation
 	@UPDATE=1 cargo test --locked --quiet --package mcp-server-config --test documentation
+
+# What a request, a session and an idle process cost, beside bare rmcp and nginx: docs/performance.md. ARGS: --quick, --only TEXT
+bench-runtime:
+	@.ci/bench-runtime $(ARGS)
