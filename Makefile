@@ -1,6 +1,6 @@
 # `make demo` on a fresh Debian-like machine with Rust, Go and Node, as root, is all that it takes.
 
-.PHONY: demo down test check conformance generate bench-runtime
+.PHONY: demo down test check conformance sdk-clients generate bench-runtime
 
 # A real Kubernetes, the operator, two servers, and a client that we did not write
 demo:
@@ -21,6 +21,10 @@ check:
 # The official conformance suite against the fixture server, and through the runtime as proxy
 conformance:
 	@.ci/conformance
+
+# Clients of the official TypeScript, Python and Go SDKs, in both protocol eras
+sdk-clients:
+	@.ci/sdk-clients
 
 # Write anew what is generated from code: the definition, the chart's copy and roles, tables of the documentation
 generate:

@@ -77,4 +77,16 @@ need_npm_packages() {
   touch "$packages/.installed"
 }
 
+# The same for FOLDER/requirements.txt, whose hashes are checked; sets $python to the interpreter that has them.
+need_python_requirements() {
+  local folder
+  folder=$cache/python/$(basename "$(dirname "$1")")-$(sha256sum "$1/requirements.txt" | cut -c1-16)
+  python=$folder/bin/python
+  [ -x "$python" ] && [ -e "$folder/.installed" ] && return
+  rm -rf "$folder"
+  python3 -m venv "$folder"
+  "$folder/bin/pip" install --quiet --disable-pip-version-check --require-hashes --requirement "$1/requirements.txt"
+  touch "$folder/.installed"
+}
+
 trap summary EXIT

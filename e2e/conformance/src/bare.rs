@@ -12,8 +12,7 @@ use rmcp::transport::StreamableHttpService;
 use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
 use tokio::net::TcpListener;
 
-use crate::Fixture;
-use crate::fixture::Sealing;
+use crate::fixture::{Fixture, Sealing};
 
 /// The states that it seals live as long as the process.
 const KEY: [u8; 32] = *b"a key that is good for a fixture";

@@ -8,5 +8,3 @@
 
 pub mod bare;
 pub mod fixture;
-
-pub use fixture::Fixture;

@@ -14,6 +14,10 @@ pub(crate) const NEWEST_LEGACY: &str = "2025-11-25";
 /// What clients may use, newest first.
 pub(crate) const SUPPORTED: [&str; 4] = [STATELESS, NEWEST_LEGACY, "2025-06-18", "2025-03-26"];
 
+/// Methods of the revisions with sessions that are no more.
+pub(crate) const REMOVED: [&str; 5] =
+    ["initialize", "ping", "logging/setLevel", "resources/subscribe", "resources/unsubscribe"];
+
 /// A revision that nobody here speaks is refused.
 pub(crate) fn check(headers: &HeaderMap) -> Result<(), Failure<'static>> {
     let Some(named) = headers.get(HEADER) else { return Ok(()) };

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use clap::ValueEnum;
 use tokio::task::JoinSet;
 
-use crate::front::Front;
+use crate::front::{Front, Manner};
 use crate::stage::Stage;
 use crate::suite::{Report, Revision, Suite};
 
@@ -15,19 +15,25 @@ use crate::suite::{Report, Revision, Suite};
 pub enum Run {
     /// The fixture on rmcp's own HTTP service.
     Bare,
-    /// The same behind our runtime as byte proxy.
+    /// The fixture on the shell.
+    Shell,
+    /// The fixture on bare rmcp, behind the runtime as byte proxy.
     Proxied,
+    /// Three replicas of the fixture on the shell.
+    Replicas,
 }
 
 impl Run {
     /// What runs by default.
-    pub const REQUIRED: &[Self] = &[Self::Proxied];
+    pub const REQUIRED: &[Self] = &[Self::Shell, Self::Proxied];
 
     /// As on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Bare => "bare",
+            Self::Shell => "shell",
             Self::Proxied => "proxied",
+            Self::Replicas => "replicas",
         }
     }
 
@@ -35,13 +41,17 @@ impl Run {
     pub fn about(self) -> &'static str {
         match self {
             Self::Bare => "bare: the fixture on rmcp's own HTTP service, for comparison",
+            Self::Shell => "shell: the fixture on the whole shell",
+            Self::Replicas => "replicas: three replicas with one redis, each request to the next one",
             Self::Proxied => "proxied: the fixture on bare rmcp, behind the runtime as byte proxy with the whole shell",
         }
     }
 
     fn revisions(self) -> &'static [Revision] {
         match self {
-            Self::Bare | Self::Proxied => &Revision::ALL,
+            Self::Bare | Self::Shell | Self::Proxied => &Revision::ALL,
+            // 2026-07-28 has no sessions; what listeners are told of, and tasks, live in the fixture's process.
+            Self::Replicas => &[Revision::Sessions],
         }
     }
 
@@ -49,11 +59,19 @@ impl Run {
     pub async fn go(self, suite: &Suite, folder: &Path) -> Result<Vec<Report>> {
         let mut stage = Stage::set(folder).await?;
         let front = match self {
-            Self::Bare => Front::start(vec![stage.bare().await?], None).await?,
+            Self::Bare => Front::start(vec![stage.bare().await?], None, Manner::Pass).await?,
+            Self::Shell => Front::start(vec![stage.shell("shell").await?], Some(&stage.token), Manner::Pass).await?,
+            Self::Replicas => {
+                let mut replicas = Vec::new();
+                for name in ["replica-1", "replica-2", "replica-3"] {
+                    replicas.push(stage.shell(name).await?);
+                }
+                Front::start(replicas, Some(&stage.token), Manner::Pass).await?
+            }
             Self::Proxied => {
                 let upstream = stage.bare().await?;
                 let runtime = stage.runtime("proxy", upstream).await?;
-                Front::start(vec![runtime], Some(&stage.token)).await?
+                Front::start(vec![runtime], Some(&stage.token), Manner::Pass).await?
             }
         };
         let mut asking = JoinSet::new();

@@ -55,10 +55,28 @@ impl Stage {
         Ok(self.keep(process))
     }
 
+    /// Starts the fixture on the shell, with everything that it has switched on.
+    pub async fn shell(&mut self, name: &str) -> Result<SocketAddr> {
+        let config = self.everything("shell");
+        self.configured("conformance-server", name, &config).await
+    }
+
+    /// Starts the fixture on the shell with defaults, which answers everybody of this machine.
+    pub async fn open_shell(&mut self, name: &str) -> Result<SocketAddr> {
+        let config = json!({"formatVersion": 1, "server": {"name": name, "port": 0}, "metrics": {"port": 0}});
+        self.configured("conformance-server", name, &config).await
+    }
+
     /// Starts the runtime with everything that it has switched on, in front of `upstream`.
     pub async fn runtime(&mut self, name: &str, upstream: SocketAddr) -> Result<SocketAddr> {
         let mut config = self.everything(name);
         config["backend"] = json!({"container": {"url": format!("http://{upstream}/mcp")}});
+        self.configured("mcp-server", name, &config).await
+    }
+
+    /// Starts the runtime with its own tools.
+    pub async fn builtin(&mut self, name: &str) -> Result<SocketAddr> {
+        let config = self.everything(name);
         self.configured("mcp-server", name, &config).await
     }
 

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
-use std::ops::AddAssign;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context as _, Result, ensure};
 use serde::Deserialize;
 use tokio::process::Command;
+
+use crate::tally::Tally;
 
 /// Where the suite and its Node.js are.
 #[derive(Clone)]
@@ -25,15 +26,6 @@ pub enum Revision {
     Sessions,
     /// 2026-07-28, without.
     Stateless,
-}
-
-/// How many checks there were.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// Passed.
-    pub passed: usize,
-    /// Failed, or warned of.
-    pub failed: usize,
 }
 
 /// What one run of the suite found.
@@ -82,13 +74,6 @@ impl Revision {
             Self::Sessions => (33, 83),
             Self::Stateless => (50, 196),
         }
-    }
-}
-
-impl AddAssign for Tally {
-    fn add_assign(&mut self, other: Self) {
-        self.passed += other.passed;
-        self.failed += other.failed;
     }
 }
 
@@ -189,11 +174,11 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Tally { passed, failed } = self.tally();
+        let tally = self.tally();
         let scenarios = self.scenarios.len();
         let good = self.scenarios.values().filter(|tally| tally.failed == 0).count();
         let revision = self.revision.name();
-        writeln!(formatter, "  {revision}: {good} of {scenarios} scenarios; {passed} checks passed, {failed} failed")?;
+        writeln!(formatter, "  {revision}: {good} of {scenarios} scenarios; checks: {tally}")?;
         self.problems.iter().try_for_each(|problem| writeln!(formatter, "    ✗ {problem}"))
     }
 }

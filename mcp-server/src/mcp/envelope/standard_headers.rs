@@ -69,7 +69,7 @@ pub(crate) fn check(
         Some(_) => return Err(mismatch("The header Mcp-Method differs from the method of the message.")),
         None => return Err(mismatch("The header Mcp-Method is missing.")),
     }
-    if let Some(name) = envelope.name.as_deref().filter(|_| is_named(envelope.method())) {
+    if let Some(name) = named(envelope) {
         match only(headers, &NAME)?.map(decode) {
             Some(Some(header)) if header == name => {}
             Some(_) => return Err(mismatch("The header Mcp-Name differs from the name or URI of the message.")),
@@ -79,8 +79,26 @@ pub(crate) fn check(
     mirrored.map_or(Ok(()), |mirrored| check_arguments(headers, envelope, mirrored))
 }
 
-fn is_named(method: &str) -> bool {
-    matches!(method, "tools/call" | "prompts/get" | "resources/read")
+/// What the header Mcp-Name repeats; for tasks that is their id (SEP-2663).
+fn named(envelope: &Envelope) -> Option<Cow<'_, str>> {
+    match envelope.method() {
+        "tools/call" | "prompts/get" | "resources/read" => envelope.name.as_deref().map(Cow::Borrowed),
+        "tasks/get" | "tasks/update" | "tasks/cancel" => task(envelope).map(Cow::Owned),
+        _ => None,
+    }
+}
+
+fn task(envelope: &Envelope) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Message {
+        params: Params,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Params {
+        task_id: String,
+    }
+    serde_json::from_slice::<Message>(&envelope.bytes).ok().map(|message| message.params.task_id)
 }
 
 fn check_arguments(
@@ -192,6 +210,19 @@ mod tests {
         ] {
             assert!(!agrees(wrong, &call, None), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn the_name_of_a_task_is_its_id() {
+        let message = json!({"params": {"taskId": "t-1"}});
+        let get = Envelope {
+            bytes: Bytes::from(message.to_string()),
+            method: Some("tasks/get".to_owned()),
+            ..Envelope::new(Kind::Request)
+        };
+        assert!(agrees(&[("mcp-method", "tasks/get"), ("mcp-name", "t-1")], &get, None));
+        assert!(!agrees(&[("mcp-method", "tasks/get"), ("mcp-name", "t-2")], &get, None));
+        assert!(!agrees(&[("mcp-method", "tasks/get")], &get, None));
     }
 
     #[test]

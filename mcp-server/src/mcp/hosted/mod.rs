@@ -181,8 +181,8 @@ impl<S: ServerHandler> Hosted<S> {
         }
         match (Era::of(envelope.map(Arc::as_ref), &parts.headers), envelope) {
             (Era::Stateless, Some(envelope)) => match envelope.kind {
-                // rmcp would begin a session.
-                Kind::Request if envelope.method() == "initialize" => no_such_method().of(id).response(),
+                // rmcp would begin a session, or answer some of them as it does in the revisions before.
+                Kind::Request if revision::REMOVED.contains(&envelope.method()) => no_such_method().of(id).response(),
                 Kind::Request
                     if envelope.meta_version.as_deref().is_some_and(|version| version < revision::STATELESS) =>
                 {
