@@ -20,7 +20,7 @@ use crate::http::authenticate::authenticate;
 use crate::http::authorize::authorize;
 use crate::http::begin::begin;
 use crate::http::{cors, headers, host, metadata, refusal};
-use crate::limits::client_limit;
+use crate::limits::{Limiter, call_limit, client_limit, principal_limit};
 use crate::logging;
 use crate::management::Readiness;
 use crate::mcp::envelope::{self, Bodies};
@@ -49,6 +49,8 @@ pub struct App {
     pub audit: Option<Audit>,
     /// Records traces, where a collector is configured.
     pub tracer: Option<Tracer>,
+    /// Who may call how often.
+    pub limiter: Arc<Limiter>,
     /// All metrics.
     pub metrics: Arc<Metrics>,
     /// Where the process is on its way out.
@@ -111,6 +113,7 @@ impl App {
             None => None,
         };
         let endpoint = Endpoint::start_with(&config, Arc::clone(&state), Arc::clone(&metrics), handler).await?;
+        let limiter = Limiter::new(state.redis(), &metrics)?;
         metrics.reload(true);
         let app = Arc::new(Self {
             config,
@@ -121,6 +124,7 @@ impl App {
             tls,
             audit,
             tracer,
+            limiter,
             metrics,
             drain: Drain::default(),
             health: HealthCache::default(),
@@ -165,7 +169,9 @@ pub fn router(app: &Arc<App>) -> Router {
             .layer(from_fn(host::origin))
             .layer(from_fn_with_state(Arc::clone(app), client_limit))
             .layer(from_fn_with_state(Arc::clone(app), authenticate))
+            .layer(from_fn_with_state(Arc::clone(app), principal_limit))
             .layer(from_fn_with_state(Bodies::new(app.config.server.max_request_body_bytes), envelope::layer))
+            .layer(from_fn_with_state(Arc::clone(app), call_limit))
             .layer(from_fn(authorize)),
     );
 

@@ -7,7 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use crate::live::{Auth, Cors, Http, LogLevel, RateLimits};
+use crate::limits::RateLimits;
+use crate::live::{Auth, Cors, Http, LogLevel};
 use crate::policy::Tools;
 use crate::redis::Redis;
 use crate::tls::Tls;

@@ -2,7 +2,7 @@
 
 use crate::{
     Anonymous, Audit, Auth, Backend, Config, Cors, Database, Drain, Handler, Http, Invalid, Keys, Live, Metrics, Otel,
-    Peers, PerClient, RateLimits, Server, SessionStore, Sessions, issuer, policy,
+    Peers, Server, SessionStore, Sessions, issuer, policy,
 };
 
 /// A pool beyond that is a mistake: no database serves so many connections of one process well.
@@ -339,14 +339,6 @@ impl Auth {
             ));
         }
         Ok(())
-    }
-}
-
-impl RateLimits {
-    fn check(&self) -> Result<(), Invalid> {
-        let Self { per_client: PerClient { requests: _, per_seconds, burst, count: _ } } = self;
-        positive("rate_limits.per_client.per_seconds", *per_seconds)?;
-        burst.map_or(Ok(()), |burst| positive("rate_limits.per_client.burst", burst))
     }
 }
 

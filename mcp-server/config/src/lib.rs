@@ -14,6 +14,7 @@ mod boot;
 mod check;
 mod environment;
 mod issuer;
+mod limits;
 mod live;
 mod parse;
 mod policy;
@@ -28,9 +29,9 @@ pub use boot::{
 };
 pub use check::{check_database_url, check_together};
 pub use environment::Environment;
+pub use limits::{Count, PerClient, PerPrincipal, PerTool, RateLimits};
 pub use live::{
-    Algorithm, Anonymous, Auth, Cors, Count, Http, Introspected, Introspection, Issuer, Live, LogLevel, PerClient,
-    PublicUrl, RateLimits,
+    Algorithm, Anonymous, Auth, Cors, Http, Introspected, Introspection, Issuer, Live, LogLevel, PublicUrl,
 };
 pub use parse::{FORMAT_VERSION, Invalid, Unknown, digest, parse_boot, parse_live};
 pub use policy::{MethodScopes, ToolScopes, Tools};

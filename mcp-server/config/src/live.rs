@@ -8,6 +8,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use crate::limits::RateLimits;
+
 use crate::policy::{MethodScopes, ToolScopes, Tools};
 
 /// What may change while the runtime runs.
@@ -263,48 +265,6 @@ impl From<PublicUrl> for String {
     fn from(url: PublicUrl) -> Self {
         url.origin().to_owned()
     }
-}
-
-/// How often clients may call.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq, Eq)]
-#[serde(deny_unknown_fields, default)]
-pub struct RateLimits {
-    /// Per client address, checked before authentication.
-    pub per_client: PerClient,
-}
-
-/// A rate.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
-#[serde(deny_unknown_fields, default)]
-pub struct PerClient {
-    /// Requests in each period, of all replicas together: each gives its share, rounded up. How many there are stands in
-    /// the file `replicas` beside the live file, in digits; without it there is one. 0 switches the limit off.
-    pub requests: u32,
-    /// The period in seconds.
-    pub per_seconds: u32,
-    /// Requests that may come at once. Default: `requests`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub burst: Option<u32>,
-    /// Which requests count. `failures` counts failed authentications only: behind a proxy that is not trusted all
-    /// clients have its address.
-    pub count: Count,
-}
-
-impl Default for PerClient {
-    fn default() -> Self {
-        Self { requests: 100, per_seconds: 60, burst: None, count: Count::Requests }
-    }
-}
-
-/// What is debited from a client's rate.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
-pub enum Count {
-    /// Every request.
-    #[default]
-    Requests,
-    /// Failed authentications.
-    Failures,
 }
 
 /// Cross-origin resource sharing: which web pages may call from a browser.

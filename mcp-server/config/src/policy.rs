@@ -116,7 +116,7 @@ fn check_needed(field: &str, scopes: &[String]) -> Result<(), Invalid> {
     scopes.iter().try_for_each(|scope| check_scope(field, scope))
 }
 
-fn check_patterns(field: &str, patterns: &[String]) -> Result<(), Invalid> {
+pub(crate) fn check_patterns(field: &str, patterns: &[String]) -> Result<(), Invalid> {
     if patterns.is_empty() {
         return invalid(format!("{field}: it is empty: write names, or \"*\" for all"));
     }

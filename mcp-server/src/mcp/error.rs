@@ -45,6 +45,11 @@ impl<'a> Failure<'a> {
         Self { retry_after: Some(retry_after), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, code::TRANSPORT, message) }
     }
 
+    /// 429: the client may try again after that time.
+    pub(crate) fn too_many(message: &'static str, retry_after: Duration) -> Self {
+        Self { retry_after: Some(retry_after), ..Self::new(StatusCode::TOO_MANY_REQUESTS, code::TRANSPORT, message) }
+    }
+
     /// The id of the request that failed. Without one the member is left out, as MCP asks.
     pub(crate) fn of(mut self, id: Option<&'a RawValue>) -> Self {
         self.id = id;
@@ -70,7 +75,9 @@ impl<'a> Failure<'a> {
         *response.status_mut() = self.status;
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if let Some(after) = self.retry_after {
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
+            // Rounded up: who comes back earlier would be refused again.
+            let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
         }
         response
     }

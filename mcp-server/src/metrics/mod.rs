@@ -22,7 +22,7 @@ pub use self::tools::OTHER_TOOL;
 use self::tools::Tools;
 
 /// The limits that every request meets. Others are found by name.
-const LIMITS: [&str; 3] = ["client", "principal", "tool"];
+const LIMITS: [&str; 4] = ["client", "principal", "tool", "concurrent_calls"];
 
 /// Result of one authentication: a label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,7 +77,7 @@ pub struct Metrics {
     methods: Methods,
     rate_limit: IntCounterVec,
     /// Allowed and refused, in the order of [`LIMITS`].
-    usual_limits: [[IntCounter; 2]; 3],
+    usual_limits: [[IntCounter; 2]; LIMITS.len()],
     reloads: IntCounterVec,
     live_loaded: Gauge,
     draining: IntGauge,

@@ -20,7 +20,7 @@ use mcp_server_config::{Auth, Live, Tools};
 
 pub(crate) use self::filter::filter;
 pub(crate) use self::listing::Listing;
-use self::pattern::Patterns;
+pub(crate) use self::pattern::Patterns;
 use self::scopes::{Hierarchy, Needed};
 use crate::auth::Caller;
 use crate::mcp::envelope::Envelope;

@@ -2,7 +2,7 @@
 
 /// Several patterns, of which one must match.
 #[derive(Debug)]
-pub(super) struct Patterns(Vec<Pattern>);
+pub(crate) struct Patterns(Vec<Pattern>);
 
 #[derive(Debug)]
 enum Pattern {
@@ -13,11 +13,11 @@ enum Pattern {
 }
 
 impl Patterns {
-    pub(super) fn new(patterns: &[String]) -> Self {
+    pub(crate) fn new(patterns: &[String]) -> Self {
         Self(patterns.iter().map(|pattern| Pattern::new(pattern)).collect())
     }
 
-    pub(super) fn matches(&self, name: &str) -> bool {
+    pub(crate) fn matches(&self, name: &str) -> bool {
         self.0.iter().any(|pattern| pattern.matches(name))
     }
 

@@ -12,7 +12,7 @@ use super::LoadedLive;
 use crate::auth::{self, Authenticator};
 use crate::http::cors::Rules;
 use crate::http::host::Hosts;
-use crate::limits::ClientLimit;
+use crate::limits;
 use crate::policy::Policy;
 
 /// Everything that a reload may change. A request keeps the one it began with.
@@ -28,8 +28,8 @@ pub struct LiveState {
     pub cors: Rules,
     /// How many processes serve, this one among them: each gives its share of a rate.
     pub replicas: NonZeroU32,
-    /// The limit by client address.
-    pub client_limit: Option<Arc<ClientLimit>>,
+    /// How often, and how much at once.
+    pub limits: Arc<limits::Rules>,
     /// Who may call.
     pub authenticator: Arc<Authenticator>,
     /// What callers may do.
@@ -48,7 +48,7 @@ pub enum SetupError {
 }
 
 impl LiveState {
-    /// What has not changed since `previous` (key sets, buckets) is kept. Call within a tokio runtime.
+    /// What has not changed since `previous` (key sets) is kept. Call within a tokio runtime.
     pub fn new(config: &Config, loaded: LoadedLive, previous: Option<&Self>) -> Result<Self, SetupError> {
         let LoadedLive { live, digest } = loaded;
         let authenticator = Authenticator::new(&auth::Setup {
@@ -58,12 +58,11 @@ impl LiveState {
             previous: previous.map(|previous| &*previous.authenticator),
         })?;
         let replicas = previous.map_or(NonZeroU32::MIN, |previous| previous.replicas);
-        let previous_limit = previous.and_then(|previous| previous.client_limit.as_ref());
         Ok(Self {
             hosts: Hosts::new(&live, config.server.host),
             cors: Rules::new(&live.cors)?,
             replicas,
-            client_limit: ClientLimit::new(&live.rate_limits.per_client, replicas, previous_limit),
+            limits: Arc::new(limits::Rules::new(&live.rate_limits, replicas)),
             authenticator: Arc::new(authenticator),
             policy: Arc::new(Policy::new(&live)),
             live,
@@ -74,9 +73,8 @@ impl LiveState {
     /// The same for another number of replicas.
     #[must_use]
     pub fn among(&self, replicas: NonZeroU32) -> Self {
-        let per_client = &self.live.rate_limits.per_client;
-        let client_limit = ClientLimit::new(per_client, replicas, self.client_limit.as_ref());
-        Self { replicas, client_limit, ..self.clone() }
+        let limits = Arc::new(limits::Rules::new(&self.live.rate_limits, replicas));
+        Self { replicas, limits, ..self.clone() }
     }
 }
 

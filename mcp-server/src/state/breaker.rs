@@ -31,6 +31,11 @@ impl Breaker {
         now >= until && self.refused_until.compare_exchange(until, trying, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
+    /// No caller is refused. Unlike [`Breaker::admits`] this lets nobody try.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.refused_until.load(Ordering::Relaxed) == CLOSED
+    }
+
     pub(crate) fn succeeded(&self) {
         self.refused_until.store(CLOSED, Ordering::Relaxed);
     }

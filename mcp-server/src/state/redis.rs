@@ -130,7 +130,7 @@ impl Redis {
     }
 
     /// Asks for a sign of life, also while commands fail at once.
-    pub(super) async fn ping(&self) -> Result<(), &'static str> {
+    pub(crate) async fn ping(&self) -> Result<(), &'static str> {
         let ping = redis::cmd("PING");
         let answer = self.attempt(async |mut connection| ping.exec_async(&mut connection).await).await;
         answer.map_err(|_| "redis does not answer")

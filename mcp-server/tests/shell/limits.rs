@@ -100,3 +100,79 @@ async fn zero_switches_the_limit_off() {
         assert_eq!(ask(&router, "192.0.2.1", echo(None)).await.status, 200);
     }
 }
+
+fn call(token: Option<&str>, tool: &str, arguments: &serde_json::Value) -> Request<Full<bytes::Bytes>> {
+    let mut builder = Request::builder().method("POST").uri("/mcp").header("host", "localhost:8000");
+    if let Some(token) = token {
+        builder = builder.header("authorization", format!("Bearer {token}"));
+    }
+    call_request(builder, tool, arguments)
+}
+
+#[tokio::test]
+async fn a_principal_has_one_rate_whatever_token_and_address_it_comes_with() {
+    let issuer = e2e_issuer::Issuer::start(e2e_issuer::Options::default()).await.unwrap();
+    let router = router(&format!(
+        "rate_limits: {{per_principal: {{requests: 3, per_seconds: 3600}}}}\nauth: {{issuer_url: '{}'}}\n",
+        issuer.url()
+    ))
+    .await;
+    let token = |subject: &str| issuer.token().subject(subject).audience("http://localhost:8000/mcp").mint().unwrap();
+    let echo = |token: &str| call(Some(token), "echo", &json!({"text": "a"}));
+    let (first, second) = (token("alice"), token("alice"));
+    assert_eq!(ask(&router, "192.0.2.1", echo(&first)).await.status, 200);
+    assert_eq!(ask(&router, "192.0.2.2", echo(&second)).await.status, 200);
+    assert_eq!(ask(&router, "192.0.2.1", echo(&second)).await.status, 200);
+    let refused = ask(&router, "192.0.2.3", echo(&first)).await;
+    assert_eq!(refused.status, 429);
+    let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=1200).contains(&wait), "{wait}");
+    assert_eq!(ask(&router, "192.0.2.1", echo(&token("bob"))).await.status, 200);
+}
+
+#[tokio::test]
+async fn tools_of_a_rule_share_a_rate_and_a_refusal_has_the_id_and_takes_nothing() {
+    let router = router(
+        "rate_limits: {per_principal: {requests: 5, per_seconds: 3600}, per_tool: [{tools: ['ad*', whoami], requests: 2, per_seconds: 60}]}",
+    )
+    .await;
+    let add = || call(None, "add", &json!({"a": 1, "b": 2}));
+    assert_eq!(ask(&router, "192.0.2.1", add()).await.status, 200);
+    assert_eq!(ask(&router, "192.0.2.1", call(None, "whoami", &json!({}))).await.status, 200);
+    for _ in 0..10 {
+        let refused = ask(&router, "192.0.2.1", add()).await;
+        assert_eq!(refused.status, 429);
+        assert_eq!((&refused.json()["id"], &refused.json()["jsonrpc"]), (&json!(1), &json!("2.0")));
+        assert_eq!(refused.header("retry-after"), Some("30"));
+    }
+    for _ in 0..3 {
+        assert_eq!(ask(&router, "192.0.2.1", call(None, "echo", &json!({"text": "a"}))).await.status, 200);
+    }
+    let refused = ask(&router, "192.0.2.1", call(None, "echo", &json!({"text": "a"}))).await;
+    assert_eq!(refused.status, 429, "the principal's");
+    assert_eq!(ask(&router, "192.0.2.2", add()).await.status, 200, "without a token everybody is an address");
+}
+
+#[tokio::test]
+async fn a_call_counts_as_under_way_until_its_response_is_through() {
+    use tower::ServiceExt as _;
+    let router = router("rate_limits: {concurrent_calls_per_principal: 2}").await;
+    let begin = async |peer: &str| {
+        let mut request = call(None, "echo", &json!({"text": "a"})).map(axum::body::Body::new);
+        let peer: std::net::SocketAddr = format!("{peer}:4711").parse().unwrap();
+        request.extensions_mut().insert(mcp_server::http::Peer(peer));
+        router.clone().oneshot(request).await.unwrap()
+    };
+    let (first, second) = (begin("192.0.2.1").await, begin("192.0.2.1").await);
+    assert_eq!((first.status().as_u16(), second.status().as_u16()), (200, 200));
+    let refused = ask(&router, "192.0.2.1", call(None, "echo", &json!({"text": "a"}))).await;
+    assert_eq!((refused.status.as_u16(), refused.header("retry-after")), (429, Some("1")));
+    assert_eq!(refused.json()["id"], 1);
+    assert_eq!(begin("192.0.2.2").await.status(), 200, "another one");
+    let listing = Request::builder().method("GET").uri("/mcp").header("host", "localhost:8000");
+    let listing = ask(&router, "192.0.2.1", listing.body(Full::default()).unwrap()).await;
+    assert_ne!(listing.status, 429, "what is no call needs no place");
+    drop(first);
+    assert_eq!(ask(&router, "192.0.2.1", call(None, "echo", &json!({"text": "a"}))).await.status, 200);
+    assert_eq!(ask(&router, "192.0.2.1", call(None, "echo", &json!({"text": "a"}))).await.status, 200);
+}

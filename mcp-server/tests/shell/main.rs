@@ -18,7 +18,10 @@ mod postgres;
 mod process;
 mod raw;
 mod redis;
+#[path = "../redis_support/mod.rs"]
+mod redis_support;
 mod reload;
+mod shared_limits;
 mod sockets;
 mod tls;
 mod tls_client;

@@ -47,7 +47,7 @@ fn live(id: &Identity, spec: &McpServerSpec, settings: &Settings) -> Result<Live
         format_version: FORMAT_VERSION,
         auth: Some(auth(spec)?),
         http: Http { public_urls: endpoint::public_urls(id, spec, settings)?, trusted_proxies: trusted_proxies(spec)? },
-        rate_limits: RateLimits { per_client: per_client(spec)? },
+        rate_limits: RateLimits { per_client: per_client(spec)?, ..RateLimits::default() },
         cors: cors(spec)?,
         tools: Tools { allow: spec.tools.allow.clone(), deny: spec.tools.deny.clone() },
         log_level: Some(log_level(spec.observability.log_level)),
