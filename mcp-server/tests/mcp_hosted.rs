@@ -392,3 +392,72 @@ async fn sessions_move_over_three_replicas_without_affinity_and_none_is_lost() {
     eventually("all are known", || replicas.iter().map(|replica| replica.endpoint.sessions()).sum::<usize>() >= 1000)
         .await;
 }
+
+#[tokio::test]
+async fn an_answer_finds_the_handler_that_has_asked_whichever_replica_it_comes_to() {
+    let redis = Redis::start().await;
+    let replica = || async { Runtime::hosting(redis.config(config()), Handler::new(Talkative::default())).await };
+    let (a, b) = (replica().await, replica().await);
+    let (on_a, on_b) = (Http::new(&a.url()).caller("alice"), Http::new(&b.url()).caller("alice"));
+    let session = on_a.session().await;
+    // The handler may speak by itself, so that the session stays where it was opened: a call that comes elsewhere goes there.
+    let mut reply = on_b.call_in(&session, "ask", json!({})).await;
+    let question = loop {
+        if let Some(question) = reply.event().await.expect("a question").data() {
+            break question;
+        }
+    };
+    assert_eq!((a.endpoint.sessions(), b.endpoint.sessions()), (1, 0));
+    let answer = json!({"jsonrpc": "2.0", "id": question["id"],
+        "result": {"action": "accept", "content": {"name": "Ada"}}});
+    assert_eq!(on_b.post(&[("mcp-session-id", &session)], &answer).await.status, StatusCode::ACCEPTED);
+    assert_eq!(text(&reply.message().await), r#"{"name":"Ada"}"#);
+
+    let mut stream = on_b.listen_in(&session, None).await;
+    stream.event().await.expect("the priming event");
+    on_a.call_in(&session, "later", json!({})).await.message().await;
+    let changed = stream.event().await.expect("an event").data().expect("data");
+    assert_eq!(changed["method"], "notifications/tools/list_changed");
+}
+
+#[tokio::test]
+async fn a_handler_that_only_answers_may_ask_too_and_hears_of_it_from_every_replica() {
+    let redis = Redis::start().await;
+    let replica = || async { Runtime::hosting(redis.config(config()), Handler::new(Asking)).await };
+    let (a, b) = (replica().await, replica().await);
+    let (on_a, on_b) = (Http::new(&a.url()).caller("alice"), Http::new(&b.url()).caller("alice"));
+    let session = on_a.session().await;
+    let mut reply = on_a.call_in(&session, "ask", json!({})).await;
+    let question = loop {
+        if let Some(question) = reply.event().await.expect("a question").data() {
+            break question;
+        }
+    };
+    // Any replica serves this session, but only one waits for the answer.
+    assert_eq!(text(&on_b.call_in(&session, "any", json!({})).await.message().await), "0");
+    let answer = json!({"jsonrpc": "2.0", "id": question["id"],
+        "result": {"action": "accept", "content": {"name": "Ada"}}});
+    assert_eq!(on_b.post(&[("mcp-session-id", &session)], &answer).await.status, StatusCode::ACCEPTED);
+    assert_eq!(text(&reply.message().await), r#"{"name":"Ada"}"#);
+}
+
+/// As [`Talkative`], without the capabilities to speak by itself.
+#[derive(Clone)]
+struct Asking;
+
+impl ServerHandler for Asking {
+    fn get_info(&self) -> ServerConfig {
+        ServerConfig::new(ServerCapabilities::builder().enable_tools().build())
+    }
+
+    async fn call_tool(
+        &self,
+        call: CallToolRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<CallToolResponse, ErrorData> {
+        match &*call.name {
+            "ask" => Talkative::default().call_tool(call, context).await,
+            _ => Ok(CallToolResult::success(vec![ContentBlock::text("0")]).into()),
+        }
+    }
+}

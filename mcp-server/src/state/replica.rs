@@ -80,12 +80,15 @@ async fn beat(replica: Weak<Replica>) {
         let Some(this) = replica.upgrade() else { return };
         let Some(redis) = &this.redis else { return };
         let mut sign = redis::cmd("SET");
-        let address = this.address().map_or_else(|| "nowhere".to_owned(), |address| address.to_string());
+        let told = this.address();
+        let address = told.map_or_else(|| "nowhere".to_owned(), |address| address.to_string());
         sign.arg(key(redis, this.id())).arg(address).arg("EX").arg(GONE_AFTER.as_secs());
         // Redis says when it fails.
         let _ = redis.run::<()>(&sign).await;
         // No reference is held while it waits, or the replica would never end.
-        if this.address.get().is_some() {
+        if this.address() != told {
+            // Announced in the meantime.
+        } else if told.is_some() {
             drop(this);
             tokio::time::sleep(BEAT).await;
         } else {

@@ -21,7 +21,7 @@ use serde_json::value::RawValue;
 use super::body::{self, Source};
 use super::guarded::Guarded;
 use super::request::{self, Typed};
-use super::session::Session;
+use super::session::{Session, asked_by};
 use super::stream::{Begun, Reader, Replaced, Stream};
 use super::{Hosted, encode};
 use crate::mcp::body::{Farewell, Lasting};
@@ -30,6 +30,7 @@ use crate::mcp::envelope::{Envelope, Kind};
 use crate::mcp::error::{Failure, code};
 use crate::mcp::revision;
 use crate::mcp::session::{self, Entry, Found, Owner, Record, Refusal, Streaming};
+use crate::peers::Holder;
 
 /// A session keeps its `initialize` for as long as it lives, here and in redis.
 const MAX_INITIALIZE_BYTES: usize = 32 * 1024;
@@ -37,6 +38,13 @@ const MAX_INITIALIZE_BYTES: usize = 32 * 1024;
 const QUICK: Duration = Duration::from_millis(50);
 /// How long a client waits before it comes again for a stream that broke off.
 pub(super) const RETRY: Duration = Duration::from_secs(3);
+
+/// Where the caller's session is.
+enum Entered<S: ServerHandler> {
+    Here(Held<S>),
+    /// Its handler speaks by itself, in another process.
+    Elsewhere(Holder),
+}
 
 pub(super) type Held<S> = Arc<Entry<Arc<Session<S>>>>;
 
@@ -51,7 +59,10 @@ impl<S: ServerHandler> Hosted<S> {
             return self.initialize(parts, envelope, owner).await;
         }
         let name = parts.headers.get(session::HEADER).map(|value| value.to_str().unwrap_or_default().to_owned());
-        let entry = self.enter(name.as_deref(), &owner).await?;
+        let entry = match self.enter(name.as_deref(), &owner).await? {
+            Entered::Here(entry) => entry,
+            Entered::Elsewhere(holder) => return self.forward(&parts, envelope, &holder).await,
+        };
         match (&parts.method, envelope) {
             (&Method::DELETE, _) => {
                 self.gate.end(&entry.id).await?;
@@ -62,7 +73,10 @@ impl<S: ServerHandler> Hosted<S> {
             (_, Some(envelope)) => Ok(match envelope.kind {
                 Kind::Request => call(self, &entry, parts, envelope).await,
                 Kind::Notification => notify(&entry, parts, envelope),
-                Kind::Response => answered(&entry, envelope),
+                Kind::Response => match self.asked_elsewhere(envelope).await? {
+                    Some(holder) => self.forward(&parts, Some(envelope), &holder).await?,
+                    None => answered(&entry, envelope),
+                },
             }),
             (_, None) => Ok(super::super::method_not_allowed("GET, POST, DELETE")),
         }
@@ -132,17 +146,41 @@ impl<S: ServerHandler> Hosted<S> {
     }
 
     /// The caller's session, taken over from redis where it is not held here.
-    async fn enter(&self, name: Option<&str>, owner: &Owner) -> Result<Held<S>, Refusal> {
-        if let Found::Here(entry) = self.gate.find(name, owner).await? {
-            return Ok(entry);
+    async fn enter(&self, name: Option<&str>, owner: &Owner) -> Result<Entered<S>, Refusal> {
+        match self.gate.find(name, owner).await? {
+            Found::Here(entry) => return Ok(Entered::Here(entry)),
+            Found::Elsewhere(holder) => return Ok(Entered::Elsewhere(holder)),
+            Found::Known(_) => {}
         }
         let name = name.unwrap_or_default();
         let _turn = self.gate.turn(name).await;
         match self.gate.find(Some(name), owner).await? {
-            Found::Here(entry) => Ok(entry),
-            Found::Known(record) => self.take_over(name.into(), *owner, record),
-            // Every replica can serve every session here.
-            Found::Elsewhere(_) => Err(Refusal::Unavailable),
+            Found::Here(entry) => Ok(Entered::Here(entry)),
+            Found::Elsewhere(holder) => Ok(Entered::Elsewhere(holder)),
+            Found::Known(record) => self.take_over(name.into(), *owner, record).map(Entered::Here),
+        }
+    }
+
+    async fn forward(
+        &self,
+        parts: &Parts,
+        envelope: Option<&Arc<Envelope>>,
+        holder: &Holder,
+    ) -> Result<Response, Refusal> {
+        let peers = self.shared.state.peers().ok_or(Refusal::NotFound)?;
+        let body = envelope.map(|envelope| envelope.bytes.clone()).unwrap_or_default();
+        peers.forward(parts, body, holder).await
+    }
+
+    /// The replica whose handler has asked what the message answers, where that is another one.
+    async fn asked_elsewhere(&self, envelope: &Envelope) -> Result<Option<Holder>, Refusal> {
+        let Some(peers) = self.shared.state.peers() else { return Ok(None) };
+        let name = envelope.id.as_deref().and_then(|id| serde_json::from_str::<String>(id.get()).ok());
+        match name.as_deref().and_then(asked_by) {
+            Some((replica, _, _)) if replica != self.shared.replica.id() => {
+                peers.find(replica).await.map_err(|_| Refusal::Unavailable)
+            }
+            _ => Ok(None),
         }
     }
 

@@ -127,7 +127,14 @@ impl<S: ServerHandler> Hosted<S> {
     ) -> Arc<dyn Served> {
         let Surroundings { config, state, metrics, draining, calls } = around;
         let redis = state.session_redis().cloned();
-        let gate = Arc::new(Gate::new(&config.sessions, redis.clone()));
+        // What a handler that speaks by itself says, it says in the process that holds the session.
+        let gate = match (&redis, state.peers()) {
+            (Some(redis), Some(peers)) if session::speaks(&handler.get_info()) => {
+                Gate::holding(&config.sessions, Arc::clone(redis), Arc::clone(peers))
+            }
+            (redis, _) => Gate::new(&config.sessions, redis.clone()),
+        };
+        let gate = Arc::new(gate);
         gate.start_sweeping(&config.sessions);
         let shared = Arc::new(Shared {
             metrics: Arc::clone(metrics),

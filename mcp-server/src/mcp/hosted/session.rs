@@ -382,7 +382,7 @@ fn only(calls: &HashMap<i64, Ongoing>) -> Option<&Ongoing> {
 }
 
 /// A handler with these capabilities sends what no client has asked for.
-fn speaks(info: &ServerConfig) -> bool {
+pub(super) fn speaks(info: &ServerConfig) -> bool {
     let ServerCapabilities { logging, prompts, resources, tools, .. } = &info.capabilities;
     logging.is_some()
         || prompts.as_ref().is_some_and(|prompts| prompts.list_changed == Some(true))
