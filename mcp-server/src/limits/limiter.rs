@@ -60,7 +60,7 @@ impl Limiter {
     /// Debits a client's address, here only.
     pub(super) fn take_client(&self, rules: &Rules, client: &Who<'_>) -> Result<(), Refused> {
         let Some((_, quota)) = &rules.client else { return Ok(()) };
-        self.take(quota, client, self.rate(quota), self.now())?;
+        self.take(quota, client, self.rate(quota), self.now()).map_err(|refused| self.early(refused))?;
         self.metrics.rate_limit(Kind::Client.as_str(), true);
         Ok(())
     }
@@ -83,7 +83,7 @@ impl Limiter {
     /// Whether a principal has room at all. Takes nothing: [`Limiter::admit`] does, once all is known.
     pub(super) fn check_principal(&self, rules: &Rules, caller: &Who<'_>) -> Result<(), Refused> {
         let Some(quota) = &rules.principal else { return Ok(()) };
-        self.check(quota, caller, self.rate(quota), self.now())
+        self.check(quota, caller, self.rate(quota), self.now()).map_err(|refused| self.early(refused))
     }
 
     /// Takes one request from every bucket that it needs, or from none. Returns whether redis was debited.
@@ -145,6 +145,14 @@ impl Limiter {
             Kind::ConcurrentCalls => "Too many calls at once.",
         };
         Failure::too_many(message, wait).of(id).response()
+    }
+
+    /// Refused before [`Limiter::admit`], which counts what redis did not decide.
+    fn early(&self, refused: Refused) -> Refused {
+        if self.shared.as_ref().is_some_and(|shared| !shared.is_there()) {
+            self.degraded.inc();
+        }
+        refused
     }
 
     /// What redis has refused or allowed.

@@ -34,7 +34,7 @@ async fn too_many_requests_are_refused_with_the_time_to_wait() {
     assert_eq!(answer.status, 429);
     let wait: u64 = answer.header("retry-after").unwrap().parse().unwrap();
     assert!((1..=1800).contains(&wait), "{wait}");
-    assert_eq!(answer.json()["error"]["message"], "Too many requests");
+    assert_eq!(answer.json()["error"]["message"], "Too many requests from this address.");
 
     assert_eq!(ask(&router, "192.0.2.2", echo(None)).await.status, 200, "another client");
     assert_eq!(ask(&router, "192.0.2.1", health()).await.status, 200, "health is not limited");

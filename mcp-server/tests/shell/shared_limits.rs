@@ -87,7 +87,7 @@ async fn keys_have_one_slot_name_nobody_and_end_when_the_bucket_is_empty() {
     assert_eq!(served(&[&one], "192.0.2.1", "add", 1).await, 1);
     let client = redis::Client::open(format!("redis://{}", redis.address)).unwrap();
     let mut connection = client.get_multiplexed_async_connection().await.unwrap();
-    let mut keys: Vec<String> = redis::cmd("KEYS").arg("*").query_async(&mut connection).await.unwrap();
+    let mut keys: Vec<String> = redis::cmd("KEYS").arg("*:limit:*").query_async(&mut connection).await.unwrap();
     keys.sort();
     let tag = keys[0].strip_prefix("mcp:test:limit:{").and_then(|rest| rest.split('}').next()).unwrap();
     let address = "4:00000000c0000201";
