@@ -4,12 +4,11 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::middleware::from_fn_with_state;
 use axum::response::Response;
-use axum::routing::{any, get};
+use axum::routing::{MethodRouter, any, get};
 use http::StatusCode;
 use mcp_server_config::Config;
-use tower::ServiceBuilder;
 
 use crate::audit::{self, Audit};
 use crate::auth::IssuerMetrics;
@@ -19,7 +18,7 @@ use crate::health::{self, HealthCache};
 use crate::http::authenticate::authenticate;
 use crate::http::authorize::authorize;
 use crate::http::begin::begin;
-use crate::http::{cors, headers, host, metadata, refusal};
+use crate::http::{cors, headers, host, metadata, refusal, stack};
 use crate::limits::{Limiter, call_limit, client_limit, principal_limit};
 use crate::logging;
 use crate::management::Readiness;
@@ -51,6 +50,8 @@ pub struct App {
     pub tracer: Option<Tracer>,
     /// Who may call how often.
     pub limiter: Arc<Limiter>,
+    /// Room for the messages of all requests.
+    pub bodies: Bodies,
     /// All metrics.
     pub metrics: Arc<Metrics>,
     /// Where the process is on its way out.
@@ -116,6 +117,7 @@ impl App {
         let limiter = Limiter::new(state.redis(), &metrics)?;
         metrics.reload(true);
         let app = Arc::new(Self {
+            bodies: Bodies::new(config.server.max_request_body_bytes),
             config,
             live: LiveStore::new(live),
             endpoint,
@@ -158,46 +160,66 @@ impl App {
     }
 }
 
-/// The MCP listener.
+/// The MCP listener: its paths, each with its layers. `/health` has hardly any: load balancers ask by address, often, and
+/// without a token.
 pub fn router(app: &Arc<App>) -> Router {
     let path = app.config.server.path.as_str();
-
-    let endpoint = with_and_without_slash(path, any(endpoint)).layer(
-        ServiceBuilder::new()
-            .layer(from_fn(cors::cors))
-            .layer(from_fn(host::host))
-            .layer(from_fn(host::origin))
-            .layer(from_fn_with_state(Arc::clone(app), client_limit))
-            .layer(from_fn_with_state(Arc::clone(app), authenticate))
-            .layer(from_fn_with_state(Arc::clone(app), principal_limit))
-            .layer(from_fn_with_state(Bodies::new(app.config.server.max_request_body_bytes), envelope::layer))
-            .layer(from_fn_with_state(Arc::clone(app), call_limit))
-            .layer(from_fn(authorize)),
-    );
-
-    // Everybody may read these, from any page.
-    let documents = Router::new()
-        .merge(with_and_without_slash(metadata::PREFIX, get(metadata::metadata)))
-        .merge(under_prefix(path))
-        .layer(
-            ServiceBuilder::new()
-                .layer(from_fn(cors::public))
-                .layer(from_fn(host::host))
-                .layer(from_fn_with_state(Arc::clone(app), client_limit)),
-        );
-
     let health = Router::new().route("/health", get(health::health));
-
     Router::new()
-        .merge(endpoint)
-        .merge(documents)
-        .fallback(|| async { refusal(StatusCode::NOT_FOUND, "There is nothing at this path") })
-        .layer(
-            ServiceBuilder::new().layer(from_fn_with_state(Arc::clone(app), begin)).layer(from_fn(headers::security)),
-        )
-        // After the layers, so outside of them: load balancers ask by address, often, and without a token.
+        .merge(with_and_without_slash(path, any(endpoint)))
+        .merge(with_and_without_slash(metadata::PREFIX, any(document)))
+        .merge(under_prefix(path))
+        .fallback(nothing)
         .merge(health.layer(from_fn_with_state(Arc::clone(app), headers::of_health)))
         .with_state(Arc::clone(app))
+}
+
+/// What comes in at the endpoint's path, from the outermost layer to what answers.
+async fn endpoint(State(app): State<Arc<App>>, request: Request) -> Response {
+    let app = &app;
+    stack!(request =>
+        begin(app),
+        headers::security,
+        cors::cors,
+        host::host,
+        host::origin,
+        client_limit(app),
+        authenticate(app),
+        principal_limit(app),
+        envelope::layer(&app.bodies),
+        call_limit(app),
+        authorize,
+        answer(app),
+    )
+    .await
+}
+
+/// Everybody may read these, from any page.
+async fn document(State(app): State<Arc<App>>, request: Request) -> Response {
+    let app = &app;
+    stack!(request =>
+        begin(app),
+        headers::security,
+        cors::public,
+        host::host,
+        client_limit(app),
+        metadata::metadata,
+    )
+    .await
+}
+
+/// Any other path.
+async fn nothing(State(app): State<Arc<App>>, request: Request) -> Response {
+    stack!(request => begin(&app), headers::security, not_found).await
+}
+
+async fn answer(State(app): State<Arc<App>>, request: Request) -> Response {
+    // In a box of its own: what a backend keeps while it works is much more than what the layers do.
+    Box::pin(app.endpoint.handle(request)).await
+}
+
+async fn not_found(_: Request) -> Response {
+    refusal(StatusCode::NOT_FOUND, "There is nothing at this path")
 }
 
 /// RFC 9728 §3.1: the well-known prefix stands before the path of the resource.
@@ -205,15 +227,11 @@ fn under_prefix(path: &str) -> Router<Arc<App>> {
     if path == "/" {
         return Router::new();
     }
-    with_and_without_slash(&format!("{}{path}", metadata::PREFIX), get(metadata::metadata))
+    with_and_without_slash(&format!("{}{path}", metadata::PREFIX), any(document))
 }
 
 /// No redirect from one to the other: clients lose their token on the way, or their TLS.
-fn with_and_without_slash(path: &str, handler: axum::routing::MethodRouter<Arc<App>>) -> Router<Arc<App>> {
+fn with_and_without_slash(path: &str, handler: MethodRouter<Arc<App>>) -> Router<Arc<App>> {
     let router = Router::new().route(path, handler.clone());
     if path.ends_with('/') { router } else { router.route(&format!("{path}/"), handler) }
-}
-
-async fn endpoint(State(app): State<Arc<App>>, request: Request) -> Response {
-    app.endpoint.handle(request).await
 }

@@ -10,6 +10,9 @@
 //!
 //! The layer stack is the list in [`app`]; each layer is one file of [`http`] or [`limits`].
 
+// The layers of a request are one future, each type within that of the layer before it: see `http::next`.
+#![recursion_limit = "256"]
+
 pub mod app;
 pub mod audit;
 pub mod auth;

@@ -5,20 +5,19 @@ use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
 use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION};
 use tracing::{Span, debug};
 
-use super::{Account, Asked, refusal};
+use super::{Account, Asked, Next, refusal};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::metrics::{AuthResult, Metrics};
 use crate::settings::LiveState;
 
 /// The layer.
-pub async fn authenticate(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+pub async fn authenticate(State(app): State<Arc<App>>, request: Request, next: impl Next) -> Response {
     let extensions = request.extensions();
     let (Some(live), Some(asked)) = (extensions.get::<Arc<LiveState>>().cloned(), extensions.get::<Asked>().cloned())
     else {

@@ -4,12 +4,11 @@
 use std::sync::Arc;
 
 use axum::extract::Request;
-use axum::middleware::Next;
 use axum::response::Response;
 use http::{Method, StatusCode};
 use tracing::debug;
 
-use super::{Asked, refusal};
+use super::{Asked, Next, refusal};
 use crate::auth::Caller;
 use crate::mcp::envelope::{Envelope, Kind};
 use crate::mcp::error::{Failure, code};
@@ -18,7 +17,7 @@ use crate::policy::{self, Listing, Refusal};
 use crate::settings::LiveState;
 
 /// The layer.
-pub async fn authorize(request: Request, next: Next) -> Response {
+pub async fn authorize(request: Request, next: impl Next) -> Response {
     let envelope = request.extensions().get::<Arc<Envelope>>().cloned();
     let envelope = envelope.as_deref();
     let listing = match decide(&request, envelope) {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::{Request, State};
-use axum::middleware::Next;
 use axum::response::Response;
 use http::{HeaderName, HeaderValue};
 use tracing::Instrument as _;
@@ -13,14 +12,14 @@ use tracing::field::Empty;
 
 use super::observed::{Observed, observe};
 use super::recording::Recording;
-use super::{Activity, Client, RequestId, client};
+use super::{Activity, Client, Next, RequestId, client};
 use crate::app::App;
 use crate::telemetry;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The layer.
-pub async fn begin(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
+pub async fn begin(State(app): State<Arc<App>>, mut request: Request, next: impl Next) -> Response {
     let started = Instant::now();
     let in_flight = app.metrics.request_begins();
     let busy = request.extensions().get::<Arc<Activity>>().map(Activity::request);

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::Request;
-use axum::middleware::Next;
 use axum::response::Response;
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
@@ -15,6 +14,7 @@ use http::header::{
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use mcp_server_config::Cors;
 
+use super::Next;
 use crate::settings::LiveState;
 
 /// Request headers of every protocol revision. Others that begin with `mcp-` are mirrored.
@@ -53,7 +53,7 @@ impl Rules {
 }
 
 /// The layer. A preflight is answered here: it has no credentials and reaches nothing.
-pub async fn cors(request: Request, next: Next) -> Response {
+pub async fn cors(request: Request, next: impl Next) -> Response {
     let live = request.extensions().get::<Arc<LiveState>>().cloned();
     let origin = request.headers().get(ORIGIN).cloned();
     let (Some(live), Some(origin)) = (live, origin) else { return next.run(request).await };
@@ -75,7 +75,7 @@ pub async fn cors(request: Request, next: Next) -> Response {
 }
 
 /// The layer of what everybody may read: the RFC 9728 documents.
-pub async fn public(request: Request, next: Next) -> Response {
+pub async fn public(request: Request, next: impl Next) -> Response {
     let mut response = if is_preflight(&request) {
         let mut response = no_content();
         response.headers_mut().insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET"));

@@ -3,24 +3,23 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::middleware::Next;
 use axum::response::Response;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use super::{Client, client};
+use super::{Client, Next, client};
 use crate::app::App;
 
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// The layer for paths that [`super::begin`] is not in front of.
-pub async fn of_health(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
+pub async fn of_health(State(app): State<Arc<App>>, mut request: Request, next: impl Next) -> Response {
     let client = client::of(&request, &app.live.current().live.http.trusted_proxies);
     request.extensions_mut().insert::<Client>(client);
     security(request, next).await
 }
 
 /// The layer.
-pub async fn security(request: Request, next: Next) -> Response {
+pub async fn security(request: Request, next: impl Next) -> Response {
     let secure = request.extensions().get::<Client>().is_some_and(|client| client.secure);
     let mut response = next.run(request).await;
     let streams = is_event_stream(response.headers());

@@ -6,7 +6,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::Request;
-use axum::middleware::Next;
 use axum::response::Response;
 use http::header::{HOST, ORIGIN};
 use http::uri::Authority;
@@ -14,7 +13,7 @@ use http::{HeaderValue, StatusCode};
 use mcp_server_config::{Live, PublicUrl};
 use tracing::debug;
 
-use super::{Asked, Client, Denied, refusal};
+use super::{Asked, Client, Denied, Next, refusal};
 use crate::settings::LiveState;
 
 /// The names of this server.
@@ -74,7 +73,7 @@ impl Hosts {
 }
 
 /// The layer that accepts the `Host` and puts [`Asked`] into the request.
-pub async fn host(mut request: Request, next: Next) -> Response {
+pub async fn host(mut request: Request, next: impl Next) -> Response {
     let Some(live) = request.extensions().get::<Arc<LiveState>>() else {
         return refusal(StatusCode::INTERNAL_SERVER_ERROR, "Internal error");
     };
@@ -88,7 +87,7 @@ pub async fn host(mut request: Request, next: Next) -> Response {
 }
 
 /// The layer that refuses foreign web pages. Clients that are no browser send no `Origin`.
-pub async fn origin(request: Request, next: Next) -> Response {
+pub async fn origin(request: Request, next: impl Next) -> Response {
     let extensions = request.extensions();
     let (Some(live), Some(asked)) = (extensions.get::<Arc<LiveState>>(), extensions.get::<Asked>()) else {
         return refusal(StatusCode::INTERNAL_SERVER_ERROR, "Internal error");

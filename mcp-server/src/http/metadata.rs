@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::Extension;
+use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, header};
 
 use super::{Asked, refusal};
 use crate::settings::LiveState;
@@ -14,8 +14,17 @@ use crate::settings::LiveState;
 pub use crate::auth::WELL_KNOWN as PREFIX;
 
 /// The document for the public URL that was asked; 404 where no token is needed.
-pub async fn metadata(Extension(live): Extension<Arc<LiveState>>, Extension(asked): Extension<Asked>) -> Response {
-    let Some(document) = live.authenticator.metadata(&asked) else {
+pub async fn metadata(request: Request) -> Response {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let mut response = refusal(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed");
+        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET,HEAD"));
+        return response;
+    }
+    let extensions = request.extensions();
+    let (Some(live), Some(asked)) = (extensions.get::<Arc<LiveState>>(), extensions.get::<Asked>()) else {
+        return refusal(StatusCode::INTERNAL_SERVER_ERROR, "Internal error");
+    };
+    let Some(document) = live.authenticator.metadata(asked) else {
         return refusal(StatusCode::NOT_FOUND, "This server needs no authorization");
     };
     let mut response = Json(document).into_response();

@@ -7,7 +7,6 @@ use std::task::{Context, Poll};
 
 use axum::body::{Body, HttpBody};
 use axum::extract::{Request, State};
-use axum::middleware::Next;
 use axum::response::Response;
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
@@ -15,6 +14,7 @@ use http_body::{Frame, SizeHint};
 use super::places::Place;
 use super::who::Who;
 use crate::app::App;
+use crate::http::Next;
 use crate::mcp::Envelope;
 use crate::settings::LiveState;
 
@@ -23,7 +23,7 @@ use crate::settings::LiveState;
 pub(super) struct Debited;
 
 /// The layer.
-pub async fn call_limit(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+pub async fn call_limit(State(app): State<Arc<App>>, request: Request, next: impl Next) -> Response {
     let extensions = request.extensions();
     let (Some(live), Some(caller)) = (extensions.get::<Arc<LiveState>>(), Who::caller(extensions)) else {
         return next.run(request).await;

@@ -5,7 +5,6 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::middleware::Next;
 use axum::response::Response;
 use http::StatusCode;
 use mcp_server_config::Count;
@@ -13,10 +12,11 @@ use mcp_server_config::Count;
 use super::call::Debited;
 use super::who::Who;
 use crate::app::App;
+use crate::http::Next;
 use crate::settings::LiveState;
 
 /// The layer.
-pub async fn client_limit(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+pub async fn client_limit(State(app): State<Arc<App>>, request: Request, next: impl Next) -> Response {
     let extensions = request.extensions();
     let rules = extensions.get::<Arc<LiveState>>().map(|live| Arc::clone(&live.limits));
     let (Some(rules), Some(client)) = (rules, Who::client(extensions)) else {

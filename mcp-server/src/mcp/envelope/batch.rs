@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::Request;
-use axum::middleware::Next;
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use futures::stream::{self, BoxStream};
@@ -17,6 +16,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body_util::BodyExt as _;
 
 use super::Envelope;
+use crate::http::Next;
 use crate::mcp::is_event_stream;
 use crate::mcp::revision;
 
@@ -31,7 +31,7 @@ pub(super) fn may_come(headers: &HeaderMap) -> bool {
 }
 
 /// Lets each message go its way.
-pub(super) async fn run(parts: Parts, messages: Vec<Envelope>, next: &Next) -> Response {
+pub(super) async fn run(parts: Parts, messages: Vec<Envelope>, next: &impl Next) -> Response {
     let alone = messages.into_iter().map(|envelope| {
         let mut parts = parts.clone();
         let body = Body::from(envelope.bytes.clone());

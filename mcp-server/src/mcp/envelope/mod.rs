@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::middleware::Next;
 use axum::response::Response;
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
@@ -23,6 +22,7 @@ use serde_json::value::RawValue;
 
 use self::bodies::Unread;
 use super::error::{Failure, code};
+use crate::http::Next;
 use crate::telemetry;
 pub use bodies::Bodies;
 pub(crate) use headers::accepts_events;
@@ -76,13 +76,14 @@ impl Envelope {
 
 /// The layer: reads the body of a POST, checks it, and puts the [`Envelope`] into the extensions of the request and of
 /// the response.
-pub async fn layer(State(bodies): State<Bodies>, request: Request, next: Next) -> Response {
+pub async fn layer(State(bodies): State<Bodies>, request: Request, next: impl Next) -> Response {
     if request.method() != Method::POST {
         return next.run(request).await;
     }
     let request = match open(request, &bodies).await {
         Ok(Opened::One(request)) => request,
-        Ok(Opened::Batch(parts, messages)) => return batch::run(parts, messages, &next).await,
+        // Boxed: what batches need is not room that every request should take.
+        Ok(Opened::Batch(parts, messages)) => return Box::pin(batch::run(parts, messages, &next)).await,
         Err(response) => return *response,
     };
     let envelope = request.extensions().get::<Arc<Envelope>>().cloned();
