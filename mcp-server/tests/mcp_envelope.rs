@@ -45,6 +45,9 @@ async fn bodies_that_are_no_message_are_refused() {
         assert_eq!(refused(&http, &headers, batch).await, (400, -32600), "{batch}");
     }
     assert_eq!(refused(&http, &headers, "[{]").await, (400, -32700));
+    // A name that is no text for us might be one for a backend: what was checked must be what is done.
+    let lone = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"\ud800"}}"#;
+    assert_eq!(refused(&http, &headers, lone).await, (400, -32600));
     let deep =
         format!(r#"{{"jsonrpc":"2.0","id":1,"method":"x","params":{}1{}}}"#, "[".repeat(10_000), "]".repeat(10_000));
     assert_eq!(refused(&http, &headers, &deep).await, (400, -32600));

@@ -305,7 +305,12 @@ struct Text(Option<String>);
 impl<'de> Deserialize<'de> for Text {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = <&RawValue>::deserialize(deserializer)?;
-        Ok(Self(serde_json::from_str(raw.get()).ok()))
+        match serde_json::from_str(raw.get()) {
+            Ok(text) => Ok(Self(Some(text))),
+            // Half of a surrogate pair is no text for us, and may be one for a backend.
+            Err(_) if raw.get().starts_with('"') => Err(serde::de::Error::custom("a string that is no text")),
+            Err(_) => Ok(Self(None)),
+        }
     }
 }
 
