@@ -25,7 +25,7 @@ pub enum Run {
 
 impl Run {
     /// What runs by default.
-    pub const REQUIRED: &[Self] = &[Self::Shell, Self::Proxied];
+    pub const REQUIRED: &[Self] = &[Self::Shell, Self::Proxied, Self::Replicas];
 
     /// As on the command line.
     pub fn name(self) -> &'static str {
