@@ -110,7 +110,11 @@ fn expose() -> impl Strategy<Value = Value> {
 }
 
 fn auth() -> impl Strategy<Value = Value> {
-    let issuers = btree_map("(https://[a-z]{1,8}[.]example[.]com|http://[a-z]{1,8}[.]auth[.]svc)(:[1-9][0-9]{3})?(/[a-z]{1,8})?", issuer(), 1..4);
+    let issuers = btree_map(
+        "(https://[a-z]{1,8}[.]example[.]com|http://[a-z]{1,8}[.]auth[.]svc)(:[1-9][0-9]{3})?(/[a-z]{1,8})?",
+        issuer(),
+        1..4,
+    );
     let protected = (issuers, vec("[a-z:/]{1,16}", 0..3), 0..=3600).prop_map(|(issuers, scopes, cache)| {
         let issuers: Vec<_> = issuers
             .into_iter()
