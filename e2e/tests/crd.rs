@@ -42,15 +42,25 @@ async fn the_api_server_agrees_with_the_definition() {
     let definition = repository("crds/mcpservers.yaml");
     // The way a person does it, who has no Helm: the annotation that this writes must have room for the definition.
     cluster.kubectl(&["apply", "-f", definition.to_str().unwrap()]).unwrap();
-    cluster
-        .kubectl(&["wait", "--for=condition=Established", "--timeout=60s", "crd/mcpservers.mcp-operator.dev"])
-        .unwrap();
+    established(&cluster).await;
     let servers = servers(&cluster).await;
 
     accepts_and_refuses(&servers).await;
     fills_in_defaults(&servers).await;
     accepts_every_example(&cluster);
     explains_itself(&cluster);
+}
+
+/// `kubectl wait` fails at once where a definition is so new that it has no conditions yet.
+async fn established(cluster: &ApiLevel) {
+    let wait = ["wait", "--for=condition=Established", "--timeout=60s", "crd/mcpservers.mcp-operator.dev"];
+    for _ in 0..50 {
+        if cluster.kubectl(&wait).is_ok() {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    }
+    cluster.kubectl(&wait).unwrap();
 }
 
 async fn accepts_and_refuses(servers: &Api<DynamicObject>) {

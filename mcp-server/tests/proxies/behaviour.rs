@@ -163,7 +163,7 @@ pub async fn a_server_that_ends_loses_no_call(kind: Kind) {
             tokio::spawn(async move {
                 while !over.load(Ordering::Relaxed) {
                     let answer = stage.send(stage.call("sleep", &json!({"ms": 50}))).await;
-                    if kind == Kind::Caddy && matches!(answer.status, 502 | 503) && answer.body.is_empty() {
+                    if kind == Kind::Caddy && (answer.status == 502 || answer.status == 503) && answer.body.is_empty() {
                         continue;
                     }
                     let ok = answer.status == 200 && answer.body.contains("\"result\"");
