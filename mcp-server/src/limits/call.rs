@@ -1,21 +1,16 @@
 //! The limits of what a message asks for, once it is known: a principal's rate, those of its tools, and how many of its
 //! calls are under way. Whatever buckets the request needs are debited here at once.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use axum::body::{Body, HttpBody};
 use axum::extract::{Request, State};
 use axum::response::Response;
-use bytes::Bytes;
-use http_body::{Frame, SizeHint};
 
-use super::places::Place;
 use super::who::Who;
 use crate::app::App;
 use crate::http::Next;
 use crate::mcp::Envelope;
+use crate::mcp::body::held;
 use crate::settings::LiveState;
 
 /// In a response: redis has been debited for the request.
@@ -47,33 +42,8 @@ pub async fn call_limit(State(app): State<Arc<App>>, request: Request, next: imp
         response.extensions_mut().insert(Debited);
     }
     match place {
-        Some(place) => response.map(|inner| Body::new(Occupied { inner, _place: place })),
+        // The call is under way until its response is through.
+        Some(place) => response.map(|inner| held(inner, place)),
         None => response,
-    }
-}
-
-/// The body of a call's response: the call is under way until it is through.
-struct Occupied {
-    inner: Body,
-    _place: Place,
-}
-
-impl HttpBody for Occupied {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.inner).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
     }
 }

@@ -105,6 +105,36 @@ impl HttpBody for Lasting {
     }
 }
 
+/// The body, with something that is kept until it is through or dropped.
+pub(crate) fn held(inner: Body, kept: impl Send + Unpin + 'static) -> Body {
+    Body::new(Held { inner, _kept: kept })
+}
+
+struct Held<T> {
+    inner: Body,
+    _kept: T,
+}
+
+impl<T: Unpin> HttpBody for Held<T> {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.inner).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use futures::{StreamExt as _, future, stream};

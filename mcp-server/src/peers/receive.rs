@@ -1,8 +1,6 @@
 //! Takes what other replicas forward, at the management listener.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
@@ -14,7 +12,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode};
-use http_body::{Frame, SizeHint};
 use http_body_util::{BodyExt as _, Limited};
 use tracing::Instrument as _;
 
@@ -23,6 +20,7 @@ use super::head::Head;
 use super::{Forwarded, HEADER, PATH, Peers};
 use crate::auth::Caller;
 use crate::http::{Activity, RequestId};
+use crate::mcp::body::held;
 use crate::mcp::envelope::Envelope;
 use crate::mcp::{Endpoint, envelope};
 
@@ -62,7 +60,7 @@ async fn receive(State(desk): State<Arc<Desk>>, request: Request) -> Response {
         response.headers_mut().insert(HEADER, signature);
     }
     // A stream may be silent for longer than a connection may be idle.
-    response.map(|inner| Body::new(Held { inner, _busy: busy }))
+    response.map(|inner| held(inner, busy))
 }
 
 impl Desk {
@@ -101,32 +99,6 @@ impl Desk {
     async fn read(&self, body: Body) -> Option<Bytes> {
         let read = Limited::new(body, self.limit).collect();
         Some(tokio::time::timeout(READ_TIMEOUT, read).await.ok()?.ok()?.to_bytes())
-    }
-}
-
-/// A body with what is kept until its end.
-struct Held<T> {
-    inner: Body,
-    _busy: T,
-}
-
-impl<T: Unpin> http_body::Body for Held<T> {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.inner).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
     }
 }
 
