@@ -6,7 +6,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{CaBundle, MethodScopes, ToolScopes};
+use crate::{CaBundle, KeyRef, MethodScopes, ToolScopes};
 
 /// Who may call the server. The runtime is an OAuth 2.1 resource server (MCP authorization, RFC 9728).
 #[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq, Eq)]
@@ -131,6 +131,45 @@ pub struct Issuer {
     /// Certificate authorities of the issuer's server. Default: the public ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_bundle: Option<CaBundle>,
+    /// Fetch keys and answers without TLS although the address is no name inside of the cluster: whoever is on the way can
+    /// make tokens then.
+    #[serde(default)]
+    pub allow_http: bool,
+    /// Ask the issuer about its tokens (RFC 7662). Without it only JWTs are accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub introspection: Option<Introspection>,
+}
+
+/// How an issuer is asked about tokens. Good answers are remembered for a minute at most, bad ones for ten seconds.
+#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Introspection {
+    /// Where. Default: what the issuer's metadata says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 512))]
+    #[x_kube(validation = (
+        "isURL(self) && url(self).getScheme() in ['http', 'https'] && url(self).getHost() != ''",
+        "must be an absolute http or https URL"
+    ))]
+    pub url: Option<String>,
+    /// The client as which this server asks.
+    #[schemars(length(min = 1, max = 256))]
+    pub client_id: String,
+    /// Secret key with that client's secret, which goes out by `client_secret_basic`. Mounted, never read by the operator.
+    pub client_secret_ref: KeyRef,
+    /// Which tokens are asked about.
+    #[serde(default)]
+    pub tokens: Introspected,
+}
+
+/// Which tokens an issuer is asked about.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Introspected {
+    /// Those that are no JWTs. JWTs are verified by their signature and stay good until they expire.
+    #[default]
+    Opaque,
+    /// JWTs too, once their signature is verified: one that was revoked is refused within a minute.
+    All,
 }
 
 /// An asymmetric signature algorithm (RFC 7518, RFC 8037). Symmetric ones and `none` do not exist here.

@@ -27,12 +27,14 @@ mod server;
 mod state;
 mod status;
 
-pub use auth::{Algorithm, Anonymous, Auth, Issuer};
+pub use auth::{Algorithm, Anonymous, Auth, Introspected, Introspection, Issuer};
 pub use backend::{Backend, Builtin, Container, ContainerProbes};
 pub use expose::{Affinity, Expose, Gateway, Ingress, IngressProfile, IssuerKind, IssuerRef, ParentRef, RouteTls};
-pub use limits::{RateLimit, RateLimits};
+pub use limits::{PrincipalRate, RateLimit, RateLimits, ToolRate};
 pub use network::{NetworkPolicy, Service, ServiceType};
-pub use observability::{Cors, LogFormat, LogLevel, Metrics, Observability, ServiceMonitor};
+pub use observability::{
+    Audit, Cors, LogFormat, LogHandler, LogHandlerType, LogLevel, Metrics, Observability, Otlp, ServiceMonitor,
+};
 pub use pod::{Disruption, Pod, PodIdentity, Volume};
 pub use policy::{MethodScopes, ToolScopes, Tools};
 pub use quantity::{Quantity, Resources};
@@ -40,5 +42,5 @@ pub use references::{CaBundle, KeyRef};
 pub use runtime::{Probe, Probes, PullPolicy, Runtime};
 pub use scaling::{Autoscaling, Strategy};
 pub use server::{McpServer, McpServerSpec};
-pub use state::{Redis, SessionStore, Sessions};
+pub use state::{Database, Redis, RedisCluster, RedisSentinel, RedisTls, SessionStore, Sessions};
 pub use status::{Address, McpServerStatus, ServerInfo, ToolsInfo};

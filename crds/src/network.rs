@@ -21,7 +21,8 @@ pub struct NetworkPolicy {
     #[schemars(length(max = 32), schema_with = "schema::list_of::<networking::NetworkPolicyPeer>")]
     #[x_kube(merge_strategy = kube::core::ListMerge::Atomic)]
     pub ingress_from: Vec<networking::NetworkPolicyPeer>,
-    /// Where the pods may connect to, as in a NetworkPolicy. Replaces the default: DNS, HTTPS, the issuers, redis.
+    /// Where the pods may connect to, as in a NetworkPolicy. Replaces the default: DNS, HTTPS, and what issuers,
+    /// redis, the database and the collector of traces need.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), schema_with = "schema::list_of::<networking::NetworkPolicyEgressRule>")]
     #[x_kube(merge_strategy = kube::core::ListMerge::Atomic)]

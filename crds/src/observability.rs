@@ -1,4 +1,4 @@
-//! Logs and metrics of the runtime, and what browsers may do.
+//! Logs, audit, metrics and traces of the runtime, and what browsers may do.
 
 use std::collections::BTreeMap;
 
@@ -6,9 +6,15 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Logs and metrics of the runtime.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq, Eq)]
+use crate::KeyRef;
+
+/// Logs, audit stream, metrics and traces of the runtime.
+#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = (
+    "has(self.logVolume) || !((has(self.logHandlers) && self.logHandlers.exists(handler, handler.type == 'file')) || (has(self.audit) && self.audit.handlers.exists(handler, handler.type == 'file')))",
+    "a handler of type file needs logVolume: name a volume of pod.volumes"
+))]
 pub struct Observability {
     /// The least severe level that is logged.
     #[serde(default)]
@@ -16,9 +22,104 @@ pub struct Observability {
     /// One JSON object a line, or text for people.
     #[serde(default)]
     pub log_format: LogFormat,
+    /// Where log lines go. Default: the console, which `kubectl logs` shows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    #[x_kube(merge_strategy = kube::core::ListMerge::Atomic)]
+    pub log_handlers: Vec<LogHandler>,
+    /// Volume of `pod.volumes` for files of logs and audit lines. The operator does not rotate them; a file that somebody
+    /// moves away is made anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub log_volume: Option<String>,
+    /// The audit stream: one JSON line a request, apart from the logs, that says who was allowed to do what. Never arguments,
+    /// results or tokens. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit: Option<Audit>,
     /// Prometheus metrics.
     #[serde(default)]
     pub metrics: Metrics,
+    /// Traces, sent to an OpenTelemetry collector. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub otlp: Option<Otlp>,
+}
+
+/// Where lines go.
+#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = (
+    "(self.type == 'file') == has(self.filename)",
+    "type: file needs a filename, and no other type has one"
+))]
+pub struct LogHandler {
+    /// The console, or a file.
+    #[serde(rename = "type")]
+    pub type_: LogHandlerType,
+    /// Name of the file in `logVolume`. Lines are appended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128))]
+    #[x_kube(validation = (
+        "self.matches('^[A-Za-z0-9][A-Za-z0-9._-]*$')",
+        "a file name of letters, digits and . _ - without a directory, as in server.log; its directory is logVolume"
+    ))]
+    pub filename: Option<String>,
+}
+
+/// Kind of a handler of lines.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum LogHandlerType {
+    /// Standard output.
+    Console,
+    /// A file of `logVolume`.
+    File,
+}
+
+/// The audit stream.
+#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Audit {
+    /// Where its lines go. At the console they stand between those of the log; only they have a `decision`.
+    #[schemars(length(min = 1, max = 8))]
+    #[x_kube(merge_strategy = kube::core::ListMerge::Atomic)]
+    pub handlers: Vec<LogHandler>,
+}
+
+/// Traces, sent to an OpenTelemetry collector by OTLP (`http/protobuf`): one span a request.
+#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Otlp {
+    /// URL of the collector, as in http://collector.monitoring.svc:4318; `/v1/traces` is appended.
+    #[schemars(length(min = 1, max = 512))]
+    #[x_kube(validation = (
+        "isURL(self) && url(self).getScheme() in ['http', 'https'] && url(self).getHost() != ''",
+        "must be an absolute http or https URL, as in http://collector.monitoring.svc:4318"
+    ))]
+    pub endpoint: String,
+    /// Secret key with headers for the collector, as an API key: one `name=value` a line. Mounted, never read by the
+    /// operator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub headers_secret_ref: Option<KeyRef>,
+    /// How many of a million traces that begin here are recorded. A caller that sends a trace context has decided already.
+    #[serde(default = "every_trace")]
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub sampling_rate_per_million: i32,
+    /// The `service.name` of the spans. Default: the server's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128))]
+    pub service_name: Option<String>,
+    /// Seconds after which an attempt to send has failed.
+    #[serde(default = "default_export_timeout")]
+    #[schemars(range(min = 1, max = 300))]
+    pub timeout_seconds: i32,
+}
+
+fn every_trace() -> i32 {
+    1_000_000
+}
+
+fn default_export_timeout() -> i32 {
+    10
 }
 
 /// A log level.

@@ -4,7 +4,7 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Auth, Autoscaling, Backend, Cors, Disruption, Expose, McpServerStatus, NetworkPolicy, Observability, Pod,
+    Auth, Autoscaling, Backend, Cors, Database, Disruption, Expose, McpServerStatus, NetworkPolicy, Observability, Pod,
     RateLimits, Redis, Runtime, Service, Sessions, Strategy, Tools,
 };
 
@@ -48,7 +48,7 @@ use crate::{
 ))]
 #[x_kube(validation = (
     "!has(self.sessions.store) || self.sessions.store != 'Redis' || has(self.redis)",
-    "sessions.store: Redis needs redis.urlSecretRef"
+    "sessions.store: Redis needs redis"
 ))]
 #[x_kube(validation = (
     "!has(self.backend.container) || !has(self.observability.metrics.port) || self.observability.metrics.port != self.backend.container.port",
@@ -93,10 +93,13 @@ pub struct McpServerSpec {
     /// The redis that replicas share.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redis: Option<Redis>,
+    /// The database. Without it there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database: Option<Database>,
     /// Which web pages may call the server from a browser.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cors: Option<Cors>,
-    /// Logs and metrics of the runtime.
+    /// Logs, audit stream, metrics and traces of the runtime.
     #[serde(default)]
     pub observability: Observability,
     /// Which traffic reaches and leaves the pods.

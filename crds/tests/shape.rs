@@ -106,8 +106,14 @@ fn the_defaults_of_the_schema_and_of_the_types_agree() {
         json!({
             "backend": {"container": {"image": "a"}},
             "expose": {"hosts": ["a.example"], "tls": {"secretName": "a", "issuerRef": {"name": "a"}}},
-            "auth": {"issuers": [{"url": "https://a.example"}]},
+            "auth": {"issuers": [{
+                "url": "https://a.example",
+                "introspection": {"clientId": "a", "clientSecretRef": {"name": "a", "key": "a"}}
+            }]},
             "redis": {"urlSecretRef": {"name": "a", "key": "a"}},
+            "database": {"urlSecretRef": {"name": "a", "key": "a"}},
+            "rateLimits": {"perPrincipal": {"requests": 1}, "perTool": [{"tools": ["a"], "requests": 1}]},
+            "observability": {"otlp": {"endpoint": "http://a"}},
             "autoscaling": {"maxReplicas": 2},
             "cors": {},
             "runtime": {"probes": {"liveness": {}}},

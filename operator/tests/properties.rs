@@ -217,7 +217,8 @@ proptest! {
         }
         let arguments = runtime["args"].as_array().unwrap().iter().filter_map(Value::as_str);
         let texts = format!("{}\n{}", file(&children.boot_config), file(&children.live_config));
-        let named = texts.split_whitespace().chain(arguments).filter(|word| word.starts_with("/etc/mcp-server/"));
+        let named = texts.split_whitespace().chain(arguments)
+            .filter(|word| word.starts_with("/etc/mcp-server/") || word.starts_with("/var/log/"));
         let mut count = 0;
         for path in named {
             count += 1;

@@ -8,10 +8,10 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use k8s_openapi::api::core::v1::ConfigMap;
-use mcp_crds::{LogFormat, McpServerSpec, Probe};
+use mcp_crds::{LogFormat, LogHandler, LogHandlerType, McpServerSpec, Probe};
 use mcp_server_config::{
-    Audit, Builtin, Config, Container, Drain, FORMAT_VERSION, Keys, Logging, Metrics, Redis, Server, SessionStore,
-    Sessions, Transport,
+    Audit, Builtin, Cluster, Config, Container, Database, Drain, FORMAT_VERSION, Handler, Keys, Logging, Metrics, Otel,
+    Redis, Sentinel, Server, SessionStore, Sessions, Transport,
 };
 use url::Url;
 
@@ -31,7 +31,12 @@ const HASH_DIGITS: usize = 10;
 /// # Errors
 /// When the backend's address is no URL.
 pub fn build(id: &Identity, spec: &McpServerSpec) -> Result<ConfigMap, Invalid> {
-    let text = yaml::document(&config(id, spec)?, id)?;
+    let config = config(id, spec)?;
+    // What the runtime would refuse it must not be given: its pods would never come up.
+    config.check().map_err(|refused| {
+        Invalid::new("spec", format!("the runtime would refuse it ({refused})"), "change what it names")
+    })?;
+    let text = yaml::document(&config, id)?;
     let digest = mcp_server_config::digest(&text);
     let hash: String = digest.trim_start_matches("sha256:").chars().take(HASH_DIGITS).collect();
     let mut metadata = id.meta(id.boot_config_name(&hash));
@@ -60,7 +65,7 @@ fn config(id: &Identity, spec: &McpServerSpec) -> Result<Config, Invalid> {
         tls: None,
         backend: backend(spec)?,
         redis: spec.redis.as_ref().map(|redis| self::redis(id, redis)).transpose()?,
-        database: None,
+        database: spec.database.as_ref().map(database).transpose()?,
         sessions: sessions(spec)?,
         metrics: Metrics {
             enabled: spec.observability.metrics.enabled,
@@ -68,8 +73,10 @@ fn config(id: &Identity, spec: &McpServerSpec) -> Result<Config, Invalid> {
             path: spec.observability.metrics.path.clone(),
         },
         logging: logging(spec),
-        audit: Audit::default(),
-        otel: None,
+        audit: Audit {
+            handlers: spec.observability.audit.as_ref().map(|audit| handlers(&audit.handlers)).unwrap_or_default(),
+        },
+        otel: spec.observability.otlp.as_ref().map(otel).transpose()?,
         drain: Drain {
             grace_seconds: number("spec.runtime.probes.readiness", drain_grace_seconds(spec))?,
             timeout_seconds: number("spec.disruption.drainSeconds", spec.disruption.drain_seconds)?,
@@ -116,13 +123,44 @@ fn container_url(container: &mcp_crds::Container) -> Result<Url, Invalid> {
 }
 
 fn redis(id: &Identity, redis: &mcp_crds::Redis) -> Result<Redis, Invalid> {
+    let tls = redis.tls.clone().unwrap_or_default();
+    let client = |file: &str| tls.client_secret_name.as_ref().map(|_| PathBuf::from(file));
+    let password = redis.password_secret_ref.as_ref();
     Ok(Redis {
-        url_file: Some(PathBuf::from(mounts::REDIS_URL_FILE)),
+        url: None,
+        url_file: redis.url_secret_ref.as_ref().map(|_| PathBuf::from(mounts::REDIS_URL_FILE)),
+        sentinel: redis.sentinel.as_ref().map(sentinel),
+        cluster: redis.cluster.as_ref().map(|cluster| Cluster { urls: cluster.urls.clone() }),
+        username: redis.username.clone(),
+        password_file: password.map(|_| PathBuf::from(mounts::REDIS_PASSWORD_FILE)),
+        ca_file: tls.ca_bundle.as_ref().map(|bundle| PathBuf::from(mounts::ca_file(bundle))),
+        client_certificate_file: client(mounts::REDIS_CLIENT_CERTIFICATE_FILE),
+        client_key_file: client(mounts::REDIS_CLIENT_KEY_FILE),
         max_connections: number("spec.redis.maxConnections", redis.max_connections)?,
         socket_timeout: number("spec.redis.socketTimeoutSeconds", redis.socket_timeout_seconds)?,
         // The UID: a server of the same name in another namespace, or made anew, must not meet these keys.
         key_prefix: Some(format!("mcp:{}", id.uid)),
-        ..Redis::default()
+    })
+}
+
+fn sentinel(given: &mcp_crds::RedisSentinel) -> Sentinel {
+    let mcp_crds::RedisSentinel { master, urls, username, password_secret_ref } = given;
+    Sentinel {
+        master: master.clone(),
+        urls: urls.clone(),
+        username: username.clone(),
+        password_file: password_secret_ref.as_ref().map(|_| PathBuf::from(mounts::SENTINEL_PASSWORD_FILE)),
+    }
+}
+
+fn database(given: &mcp_crds::Database) -> Result<Database, Invalid> {
+    let mcp_crds::Database { url_secret_ref: _, pool_size, max_overflow, echo } = given;
+    Ok(Database {
+        url: None,
+        url_file: Some(PathBuf::from(mounts::DATABASE_URL_FILE)),
+        pool_size: number("spec.database.poolSize", *pool_size)?,
+        max_overflow: number("spec.database.maxOverflow", *max_overflow)?,
+        echo: *echo,
     })
 }
 
@@ -146,5 +184,29 @@ fn logging(spec: &McpServerSpec) -> Logging {
         LogFormat::Json => mcp_server_config::LogFormat::Json,
         LogFormat::Text => mcp_server_config::LogFormat::Text,
     };
-    Logging { format, ..Logging::default() }
+    let default = Logging::default();
+    let given = &spec.observability.log_handlers;
+    let handlers = if given.is_empty() { default.handlers } else { handlers(given) };
+    Logging { level: default.level, format, handlers }
+}
+
+fn handlers(given: &[LogHandler]) -> Vec<Handler> {
+    let file = |name: &str| Handler::File { filename: PathBuf::from(format!("{}/{name}", mounts::LOG_DIR)) };
+    let handler = |LogHandler { type_, filename }: &LogHandler| match type_ {
+        LogHandlerType::Console => Handler::Console {},
+        LogHandlerType::File => file(filename.as_deref().unwrap_or_default()),
+    };
+    given.iter().map(handler).collect()
+}
+
+fn otel(given: &mcp_crds::Otlp) -> Result<Otel, Invalid> {
+    let mcp_crds::Otlp { endpoint, headers_secret_ref, sampling_rate_per_million, service_name, timeout_seconds } =
+        given;
+    Ok(Otel {
+        headers_file: headers_secret_ref.as_ref().map(|_| PathBuf::from(mounts::OTLP_HEADERS_FILE)),
+        sample_ratio: f64::from(*sampling_rate_per_million) / 1e6,
+        service_name: service_name.clone(),
+        timeout: number("spec.observability.otlp.timeoutSeconds", *timeout_seconds)?,
+        ..Otel::new(yaml::url("spec.observability.otlp.endpoint", endpoint)?)
+    })
 }

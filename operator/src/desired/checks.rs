@@ -22,6 +22,7 @@ pub fn check(spec: &McpServerSpec) -> Result<(), Invalid> {
     for (index, volume) in spec.pod.volumes.iter().enumerate() {
         no_token_of_another_account(spec, index, volume)?;
     }
+    log_volume_exists(spec)?;
     match &spec.backend.container {
         Some(container) => backend(spec, container),
         None => Ok(()),
@@ -70,6 +71,15 @@ fn no_token_of_another_account(spec: &McpServerSpec, index: usize, volume: &Volu
         }
     }
     Ok(())
+}
+
+fn log_volume_exists(spec: &McpServerSpec) -> Result<(), Invalid> {
+    let Some(name) = &spec.observability.log_volume else { return Ok(()) };
+    if spec.pod.volumes.iter().any(|volume| volume.name == *name) {
+        return Ok(());
+    }
+    let problem = format!("{name:?} is not in spec.pod.volumes");
+    Err(Invalid::new("spec.observability.logVolume", problem, "name a volume of spec.pod.volumes, or add it there"))
 }
 
 fn backend(spec: &McpServerSpec, container: &Container) -> Result<(), Invalid> {

@@ -96,8 +96,9 @@ fn template_meta(id: &Identity, spec: &McpServerSpec, refs: &Resolved) -> Object
 }
 
 fn pod(id: &Identity, spec: &McpServerSpec, settings: &Settings, boot_config: &str) -> Result<PodSpec, Invalid> {
-    let (volumes, runtime_mounts): (Vec<Volume>, Vec<VolumeMount>) =
+    let (volumes, mut runtime_mounts): (Vec<Volume>, Vec<VolumeMount>) =
         mounts::build(id, spec, boot_config).into_iter().unzip();
+    runtime_mounts.extend(mounts::logs(spec));
     let given = &spec.pod;
     let mut pod = PodSpec {
         init_containers: match Backend::of(spec)? {

@@ -7,8 +7,8 @@ use ipnet::IpNet;
 use k8s_openapi::api::core::v1::ConfigMap;
 use mcp_crds::McpServerSpec;
 use mcp_server_config::{
-    Algorithm, Anonymous, Auth, Cors, Count, FORMAT_VERSION, Http, Issuer, Live, LogLevel, MethodScopes, PerClient,
-    RateLimits, ToolScopes, Tools,
+    Algorithm, Anonymous, Auth, Cors, Count, FORMAT_VERSION, Http, Introspected, Introspection, Issuer, Live, LogLevel,
+    MethodScopes, PerClient, PerPrincipal, PerTool, RateLimits, ToolScopes, Tools,
 };
 use url::Url;
 
@@ -47,7 +47,7 @@ fn live(id: &Identity, spec: &McpServerSpec, settings: &Settings) -> Result<Live
         format_version: FORMAT_VERSION,
         auth: Some(auth(spec)?),
         http: Http { public_urls: endpoint::public_urls(id, spec, settings)?, trusted_proxies: trusted_proxies(spec)? },
-        rate_limits: RateLimits { per_client: per_client(spec)?, ..RateLimits::default() },
+        rate_limits: rate_limits(spec)?,
         cors: cors(spec)?,
         tools: Tools { allow: spec.tools.allow.clone(), deny: spec.tools.deny.clone() },
         log_level: Some(log_level(spec.observability.log_level)),
@@ -93,7 +93,26 @@ fn issuer(index: usize, issuer: &mcp_crds::Issuer) -> Result<Issuer, Invalid> {
         jwks_url: parse_url(&field("jwksUrl"), issuer.jwks_url.as_deref())?,
         algorithms: issuer.algorithms.iter().copied().map(algorithm).collect(),
         ca_file: issuer.ca_bundle.as_ref().map(|bundle| PathBuf::from(mounts::ca_file(bundle))),
+        allow_http: issuer.allow_http,
+        introspection: issuer
+            .introspection
+            .as_ref()
+            .map(|given| introspection(&field("introspection.url"), given))
+            .transpose()?,
         ..Issuer::new(issuer.url.clone())
+    })
+}
+
+fn introspection(field: &str, given: &mcp_crds::Introspection) -> Result<Introspection, Invalid> {
+    let mcp_crds::Introspection { url, client_id, client_secret_ref, tokens } = given;
+    Ok(Introspection {
+        url: parse_url(field, url.as_deref())?,
+        client_id: client_id.clone(),
+        client_secret_file: PathBuf::from(mounts::client_secret_file(client_secret_ref)),
+        tokens: match tokens {
+            mcp_crds::Introspected::Opaque => Introspected::Opaque,
+            mcp_crds::Introspected::All => Introspected::All,
+        },
     })
 }
 
@@ -133,11 +152,45 @@ fn trusted_proxies(spec: &McpServerSpec) -> Result<Vec<IpNet>, Invalid> {
 }
 
 /// For all pods together: each takes its share.
+fn rate_limits(spec: &McpServerSpec) -> Result<RateLimits, Invalid> {
+    let mcp_crds::RateLimits { per_client: _, per_principal, per_tool, concurrent_calls_per_principal } =
+        &spec.rate_limits;
+    let concurrent = concurrent_calls_per_principal;
+    Ok(RateLimits {
+        per_client: per_client(spec)?,
+        per_principal: per_principal.as_ref().map(self::per_principal).transpose()?,
+        per_tool: per_tool.iter().enumerate().map(|(index, rate)| tool_rate(index, rate)).collect::<Result<_, _>>()?,
+        concurrent_calls_per_principal: concurrent
+            .map(|calls| number("spec.rateLimits.concurrentCallsPerPrincipal", calls))
+            .transpose()?,
+    })
+}
+
+fn per_principal(rate: &mcp_crds::PrincipalRate) -> Result<PerPrincipal, Invalid> {
+    let mcp_crds::PrincipalRate { requests, per, burst } = rate;
+    Ok(PerPrincipal {
+        requests: number("spec.rateLimits.perPrincipal.requests", *requests)?,
+        per_seconds: seconds("spec.rateLimits.perPrincipal.per", per)?,
+        burst: burst.map(|burst| number("spec.rateLimits.perPrincipal.burst", burst)).transpose()?,
+    })
+}
+
+fn tool_rate(index: usize, rate: &mcp_crds::ToolRate) -> Result<PerTool, Invalid> {
+    let mcp_crds::ToolRate { tools, requests, per, burst } = rate;
+    let field = |name: &str| format!("spec.rateLimits.perTool[{index}].{name}");
+    Ok(PerTool {
+        tools: tools.clone(),
+        requests: number(&field("requests"), *requests)?,
+        per_seconds: seconds(&field("per"), per)?,
+        burst: burst.map(|burst| number(&field("burst"), burst)).transpose()?,
+    })
+}
+
 fn per_client(spec: &McpServerSpec) -> Result<PerClient, Invalid> {
     let limit = &spec.rate_limits.per_client;
     Ok(PerClient {
         requests: number("spec.rateLimits.perClient.requests", limit.requests)?,
-        per_seconds: seconds(&limit.per)?,
+        per_seconds: seconds("spec.rateLimits.perClient.per", &limit.per)?,
         burst: limit.burst.map(|burst| number("spec.rateLimits.perClient.burst", burst)).transpose()?,
         count: count(spec),
     })
@@ -153,10 +206,10 @@ fn count(spec: &McpServerSpec) -> Count {
 }
 
 /// `30s`, `1m`, `2h` in seconds.
-fn seconds(per: &str) -> Result<u32, Invalid> {
+fn seconds(field: &str, per: &str) -> Result<u32, Invalid> {
     let invalid = || {
         let problem = format!("{per:?} is no period");
-        Invalid::new("spec.rateLimits.perClient.per", problem, "write a number and s, m or h, as in 30s, 1m or 1h")
+        Invalid::new(field, problem, "write a number and s, m or h, as in 30s, 1m or 1h")
     };
     let unit = per.chars().last().ok_or_else(invalid)?;
     let factor = match unit {
@@ -192,12 +245,5 @@ fn log_level(level: mcp_crds::LogLevel) -> LogLevel {
 }
 
 fn parse_url(field: &str, text: Option<&str>) -> Result<Option<Url>, Invalid> {
-    let Some(text) = text else { return Ok(None) };
-    match Url::parse(text) {
-        Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(Some(url)),
-        Ok(_) => {
-            Err(Invalid::new(field, format!("{text:?} is no http or https URL"), "begin with https:// and a host"))
-        }
-        Err(error) => Err(Invalid::new(field, format!("{text:?} is no URL ({error})"), "write an absolute URL")),
-    }
+    text.map(|text| yaml::url(field, text)).transpose()
 }

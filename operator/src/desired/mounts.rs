@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{
     ConfigMapVolumeSource, EmptyDirVolumeSource, KeyToPath, SecretVolumeSource, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use mcp_crds::{CaBundle, KeyRef, McpServerSpec};
+use mcp_crds::{CaBundle, KeyRef, McpServerSpec, Redis};
 
 use super::Identity;
 
@@ -21,10 +21,31 @@ pub const REPLICAS_FILE: &str = "replicas";
 pub const KEYS_DIR: &str = "/etc/mcp-server/keys";
 /// File with the redis URL.
 pub const REDIS_URL_FILE: &str = "/etc/mcp-server/redis/url";
+/// File with the password of the redis servers.
+pub const REDIS_PASSWORD_FILE: &str = "/etc/mcp-server/redis-password/password";
+/// File with the password of the sentinels.
+pub const SENTINEL_PASSWORD_FILE: &str = "/etc/mcp-server/redis-sentinel/password";
+/// File with the certificate that redis asks for.
+pub const REDIS_CLIENT_CERTIFICATE_FILE: &str = "/etc/mcp-server/redis-client/tls.crt";
+/// File with the key of that certificate.
+pub const REDIS_CLIENT_KEY_FILE: &str = "/etc/mcp-server/redis-client/tls.key";
+/// File with the URL of the database.
+pub const DATABASE_URL_FILE: &str = "/etc/mcp-server/database/url";
+/// File with headers for the collector of traces.
+pub const OTLP_HEADERS_FILE: &str = "/etc/mcp-server/otlp/headers";
+/// Directory of log files: the one place where the runtime writes to a volume of the user's.
+pub const LOG_DIR: &str = "/var/log/mcp-server";
 
 const BOOT_DIR: &str = "/etc/mcp-server/boot";
 const LIVE_DIR: &str = "/etc/mcp-server/live";
 const REDIS_DIR: &str = "/etc/mcp-server/redis";
+const REDIS_PASSWORD_DIR: &str = "/etc/mcp-server/redis-password";
+const SENTINEL_DIR: &str = "/etc/mcp-server/redis-sentinel";
+const REDIS_CLIENT_DIR: &str = "/etc/mcp-server/redis-client";
+const DATABASE_DIR: &str = "/etc/mcp-server/database";
+const OTLP_DIR: &str = "/etc/mcp-server/otlp";
+const CLIENTS_DIR: &str = "/etc/mcp-server/clients";
+const CLIENT_SECRET_FILE: &str = "secret";
 const CA_DIR: &str = "/etc/mcp-server/ca";
 const CA_FILE: &str = "ca.crt";
 
@@ -45,6 +66,18 @@ pub fn ca_file(bundle: &CaBundle) -> String {
     format!("{CA_DIR}/{}/{CA_FILE}", ca_id(bundle))
 }
 
+/// Where the runtime finds the secret of the client as which it asks an issuer. Named by its source, as bundles are.
+#[must_use]
+pub fn client_secret_file(secret: &KeyRef) -> String {
+    format!("{CLIENTS_DIR}/{}/{CLIENT_SECRET_FILE}", client_id(secret))
+}
+
+/// The user's volume for log files.
+#[must_use]
+pub fn logs(spec: &McpServerSpec) -> Option<VolumeMount> {
+    spec.observability.log_volume.as_ref().map(|volume| mount(volume, LOG_DIR))
+}
+
 /// The runtime's volumes with their mounts.
 #[must_use]
 pub fn build(id: &Identity, spec: &McpServerSpec, boot_config: &str) -> Vec<(Volume, VolumeMount)> {
@@ -54,37 +87,75 @@ pub fn build(id: &Identity, spec: &McpServerSpec, boot_config: &str) -> Vec<(Vol
         (secret("mcp-keys", &id.keys_name(), None), read_only("mcp-keys", KEYS_DIR)),
         (scratch("mcp-tmp"), mount("mcp-tmp", "/tmp")),
     ];
-    if let Some(redis) = &spec.redis {
-        let KeyRef { name, key } = &redis.url_secret_ref;
-        mounts.push((secret("mcp-redis", name, Some((key, "url"))), read_only("mcp-redis", REDIS_DIR)));
+    mounts.extend(spec.redis.iter().flat_map(redis));
+    if let Some(database) = &spec.database {
+        mounts.push(key("mcp-database", &database.url_secret_ref, "url", DATABASE_DIR));
     }
+    if let Some(headers) = spec.observability.otlp.as_ref().and_then(|otlp| otlp.headers_secret_ref.as_ref()) {
+        mounts.push(key("mcp-otlp", headers, "headers", OTLP_DIR));
+    }
+    mounts.extend(client_secrets(spec));
     mounts.extend(authorities(spec));
     mounts
 }
 
-/// One volume a bundle, however many issuers use it.
-fn authorities(spec: &McpServerSpec) -> Vec<(Volume, VolumeMount)> {
-    let bundles = spec.auth.iter().flat_map(|auth| &auth.issuers).filter_map(|issuer| issuer.ca_bundle.as_ref());
-    let mut volumes: Vec<_> = bundles
-        .filter_map(|bundle| {
-            let id = ca_id(bundle);
-            let name = format!("mcp-ca-{id}");
-            let volume = match bundle {
-                CaBundle { config_map_key_ref: Some(KeyRef { name: from, key }), .. } => {
-                    config_map(&name, from, Some((key, CA_FILE)))
-                }
-                CaBundle { secret_key_ref: Some(KeyRef { name: from, key }), .. } => {
-                    secret(&name, from, Some((key, CA_FILE)))
-                }
-                CaBundle { config_map_key_ref: None, secret_key_ref: None } => return None,
-            };
-            let mount = read_only(&name, &format!("{CA_DIR}/{id}"));
-            Some((volume, mount))
-        })
-        .collect();
+fn redis(redis: &Redis) -> Vec<(Volume, VolumeMount)> {
+    let Redis { url_secret_ref, sentinel, cluster: _, username: _, password_secret_ref, tls, .. } = redis;
+    let sentinel = sentinel.as_ref().and_then(|sentinel| sentinel.password_secret_ref.as_ref());
+    let client = tls.as_ref().and_then(|tls| tls.client_secret_name.as_deref());
+    let keys = [
+        url_secret_ref.as_ref().map(|url| key("mcp-redis", url, "url", REDIS_DIR)),
+        password_secret_ref
+            .as_ref()
+            .map(|password| key("mcp-redis-password", password, "password", REDIS_PASSWORD_DIR)),
+        sentinel.map(|password| key("mcp-redis-sentinel", password, "password", SENTINEL_DIR)),
+        client.map(|name| (secret("mcp-redis-client", name, None), read_only("mcp-redis-client", REDIS_CLIENT_DIR))),
+    ];
+    keys.into_iter().flatten().collect()
+}
+
+/// One key of a Secret as the one file of a directory.
+fn key(volume: &str, KeyRef { name, key }: &KeyRef, file: &str, dir: &str) -> (Volume, VolumeMount) {
+    (secret(volume, name, Some((key, file))), read_only(volume, dir))
+}
+
+/// One volume a secret, however many issuers know the client.
+fn client_secrets(spec: &McpServerSpec) -> Vec<(Volume, VolumeMount)> {
+    let issuers = spec.auth.iter().flat_map(|auth| &auth.issuers);
+    let secrets = issuers.filter_map(|issuer| Some(&issuer.introspection.as_ref()?.client_secret_ref));
+    distinct(secrets.map(|secret| {
+        let id = client_id(secret);
+        key(&format!("mcp-client-{id}"), secret, CLIENT_SECRET_FILE, &format!("{CLIENTS_DIR}/{id}"))
+    }))
+}
+
+/// In an order that does not depend on the issuers'.
+fn distinct(volumes: impl Iterator<Item = (Volume, VolumeMount)>) -> Vec<(Volume, VolumeMount)> {
+    let mut volumes: Vec<_> = volumes.collect();
     volumes.sort_by(|(one, _), (other, _)| one.name.cmp(&other.name));
     volumes.dedup();
     volumes
+}
+
+/// One volume a bundle, however many use it.
+fn authorities(spec: &McpServerSpec) -> Vec<(Volume, VolumeMount)> {
+    let issuers = spec.auth.iter().flat_map(|auth| &auth.issuers).filter_map(|issuer| issuer.ca_bundle.as_ref());
+    let redis = spec.redis.iter().filter_map(|redis| redis.tls.as_ref()?.ca_bundle.as_ref());
+    distinct(issuers.chain(redis).filter_map(bundle))
+}
+
+fn bundle(bundle: &CaBundle) -> Option<(Volume, VolumeMount)> {
+    let id = ca_id(bundle);
+    let name = format!("mcp-ca-{id}");
+    let volume = match bundle {
+        CaBundle { config_map_key_ref: Some(KeyRef { name: from, key }), .. } => {
+            config_map(&name, from, Some((key, CA_FILE)))
+        }
+        CaBundle { secret_key_ref: Some(KeyRef { name: from, key }), .. } => secret(&name, from, Some((key, CA_FILE))),
+        CaBundle { config_map_key_ref: None, secret_key_ref: None } => return None,
+    };
+    let mount = read_only(&name, &format!("{CA_DIR}/{id}"));
+    Some((volume, mount))
 }
 
 fn ca_id(bundle: &CaBundle) -> String {
@@ -92,8 +163,15 @@ fn ca_id(bundle: &CaBundle) -> String {
     let part = |kind: &str, reference: &Option<KeyRef>| {
         reference.as_ref().map(|KeyRef { name, key }| format!("{kind}/{name}/{key}")).unwrap_or_default()
     };
-    let source = format!("{}{}", part("configmap", config_map_key_ref), part("secret", secret_key_ref));
-    mcp_server_config::digest(&source).trim_start_matches("sha256:").chars().take(10).collect()
+    short_digest(&format!("{}{}", part("configmap", config_map_key_ref), part("secret", secret_key_ref)))
+}
+
+fn client_id(KeyRef { name, key }: &KeyRef) -> String {
+    short_digest(&format!("{name}/{key}"))
+}
+
+fn short_digest(source: &str) -> String {
+    mcp_server_config::digest(source).trim_start_matches("sha256:").chars().take(10).collect()
 }
 
 fn config_map(volume: &str, name: &str, item: Option<(&str, &str)>) -> Volume {

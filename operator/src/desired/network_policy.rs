@@ -9,7 +9,7 @@ use k8s_openapi::api::networking::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use mcp_crds::McpServerSpec;
+use mcp_crds::{McpServerSpec, Redis};
 use url::Url;
 
 use super::Identity;
@@ -18,8 +18,10 @@ use crate::settings::Settings;
 
 const DNS: i32 = 53;
 const HTTPS: i32 = 443;
-/// The port is inside of a Secret that is not read: servers with another one say so in `egressTo`.
+/// Ports are inside of Secrets that are not read: servers with another one say so in `egressTo`.
 const REDIS: i32 = 6379;
+const SENTINEL: i32 = 26379;
+const POSTGRESQL: i32 = 5432;
 
 /// `None` when switched off.
 #[must_use]
@@ -74,10 +76,24 @@ fn default_egress(spec: &McpServerSpec) -> Vec<NetworkPolicyEgressRule> {
 fn service_ports(spec: &McpServerSpec) -> BTreeSet<i32> {
     let issuers = spec.auth.iter().flat_map(|auth| &auth.issuers);
     let urls = issuers.flat_map(|issuer| {
-        [Some(&issuer.url), issuer.server_url.as_ref(), issuer.jwks_url.as_ref()].into_iter().flatten()
+        let asked = issuer.introspection.as_ref().and_then(|introspection| introspection.url.as_ref());
+        [Some(&issuer.url), issuer.server_url.as_ref(), issuer.jwks_url.as_ref(), asked].into_iter().flatten()
     });
-    let issuer_ports = urls.filter_map(|url| Url::parse(url).ok()?.port_or_known_default()).map(i32::from);
-    std::iter::once(HTTPS).chain(issuer_ports).chain(spec.redis.as_ref().map(|_| REDIS)).collect()
+    let urls = urls.chain(spec.observability.otlp.iter().map(|otlp| &otlp.endpoint));
+    let named = urls.filter_map(|url| Url::parse(url).ok()?.port_or_known_default()).map(i32::from);
+    let database = spec.database.as_ref().map(|_| POSTGRESQL);
+    std::iter::once(HTTPS).chain(named).chain(spec.redis.iter().flat_map(redis_ports)).chain(database).collect()
+}
+
+/// The servers that sentinels and clusters name by themselves are at the usual port.
+fn redis_ports(redis: &Redis) -> BTreeSet<i32> {
+    let ports = |urls: &[String], default: i32| {
+        let port = |url: &String| Some(Url::parse(url).ok()?.port().map_or(default, i32::from));
+        urls.iter().filter_map(port).collect::<Vec<_>>()
+    };
+    let sentinels = redis.sentinel.iter().flat_map(|sentinel| ports(&sentinel.urls, SENTINEL));
+    let cluster = redis.cluster.iter().flat_map(|cluster| ports(&cluster.urls, REDIS));
+    std::iter::once(REDIS).chain(sentinels).chain(cluster).collect()
 }
 
 /// Where clouds hand out a node's credentials to whoever asks: 169.254.169.254 and fd00:ec2::254.

@@ -1,6 +1,7 @@
 //! Values to the text of a file that the runtime reads.
 
 use serde::Serialize;
+use url::Url;
 
 use super::{Identity, Invalid};
 
@@ -20,4 +21,15 @@ pub(super) fn document<T: Serialize>(value: &T, id: &Identity) -> Result<String,
 /// A number of the spec in the type of the file. The schema's bounds make failures impossible for stored objects.
 pub(super) fn number<T: TryFrom<i32>>(field: &str, value: i32) -> Result<T, Invalid> {
     T::try_from(value).map_err(|_| Invalid::new(field, format!("{value} is out of range"), "see kubectl explain"))
+}
+
+/// A URL of the spec, to which the runtime connects.
+pub(super) fn url(field: &str, text: &str) -> Result<Url, Invalid> {
+    match Url::parse(text) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(url),
+        Ok(_) => {
+            Err(Invalid::new(field, format!("{text:?} is no http or https URL"), "begin with https:// and a host"))
+        }
+        Err(error) => Err(Invalid::new(field, format!("{text:?} is no URL ({error})"), "write an absolute URL")),
+    }
 }

@@ -4,7 +4,7 @@
 //! content. A key that is missing inside an object shows when the pod starts.
 
 use k8s_openapi::api::core::v1::{EnvFromSource, EnvVar};
-use mcp_crds::{CaBundle, Container, KeyRef, McpServerSpec, Volume};
+use mcp_crds::{CaBundle, Container, KeyRef, McpServerSpec, Redis, RedisTls, Volume};
 
 use crate::kind::Kind;
 
@@ -49,11 +49,17 @@ pub fn of(spec: &McpServerSpec) -> Vec<Reference> {
         );
     }
     for (position, issuer) in spec.auth.iter().flat_map(|auth| &auth.issuers).enumerate() {
-        found.extend(issuer.ca_bundle.iter().flat_map(|bundle| bundle_references(bundle, position)));
+        let field = |name: &str| format!("spec.auth.issuers[{position}].{name}");
+        found.extend(issuer.ca_bundle.iter().flat_map(|bundle| bundle_references(bundle, &field("caBundle"))));
+        let client = issuer.introspection.as_ref().map(|introspection| &introspection.client_secret_ref);
+        found.extend(client.map(|key| secret_key(key, &field("introspection.clientSecretRef"))));
     }
-    if let Some(redis) = &spec.redis {
-        found.push(key_reference(Kind::Secret, &redis.url_secret_ref, "spec.redis.urlSecretRef".to_owned()));
+    found.extend(spec.redis.iter().flat_map(redis_references));
+    if let Some(database) = &spec.database {
+        found.push(secret_key(&database.url_secret_ref, "spec.database.urlSecretRef"));
     }
+    let headers = spec.observability.otlp.as_ref().and_then(|otlp| otlp.headers_secret_ref.as_ref());
+    found.extend(headers.map(|key| secret_key(key, "spec.observability.otlp.headersSecretRef")));
     found.extend(spec.pod.volumes.iter().flat_map(volume_references));
     found
 }
@@ -87,11 +93,33 @@ fn env_from_references(position: usize, source: &EnvFromSource) -> Vec<Reference
     secret.chain(map).collect()
 }
 
-fn bundle_references(bundle: &CaBundle, position: usize) -> Vec<Reference> {
-    let field = format!("spec.auth.issuers[{position}].caBundle");
-    let map = bundle.config_map_key_ref.iter().map(|key| key_reference(Kind::ConfigMap, key, field.clone()));
-    let secret = bundle.secret_key_ref.iter().map(|key| key_reference(Kind::Secret, key, field.clone()));
+fn bundle_references(bundle: &CaBundle, field: &str) -> Vec<Reference> {
+    let map = bundle.config_map_key_ref.iter().map(|key| key_reference(Kind::ConfigMap, key, field));
+    let secret = bundle.secret_key_ref.iter().map(|key| secret_key(key, field));
     map.chain(secret).collect()
+}
+
+fn redis_references(redis: &Redis) -> Vec<Reference> {
+    let sentinel = redis.sentinel.as_ref().and_then(|sentinel| sentinel.password_secret_ref.as_ref());
+    let keys = [
+        (redis.url_secret_ref.as_ref(), "spec.redis.urlSecretRef"),
+        (redis.password_secret_ref.as_ref(), "spec.redis.passwordSecretRef"),
+        (sentinel, "spec.redis.sentinel.passwordSecretRef"),
+    ];
+    let mut found: Vec<_> = keys.into_iter().filter_map(|(key, field)| key.map(|key| secret_key(key, field))).collect();
+    if let Some(RedisTls { ca_bundle, client_secret_name }) = &redis.tls {
+        found.extend(ca_bundle.iter().flat_map(|bundle| bundle_references(bundle, "spec.redis.tls.caBundle")));
+        let client = client_secret_name.iter();
+        found.extend(client.map(|name| {
+            let field = "spec.redis.tls.clientSecretName";
+            reference(Kind::Secret, name, Some("tls.crt"), field, Need::Required)
+        }));
+    }
+    found
+}
+
+fn secret_key(key: &KeyRef, field: &str) -> Reference {
+    key_reference(Kind::Secret, key, field)
 }
 
 fn volume_references(volume: &Volume) -> Vec<Reference> {
@@ -115,8 +143,8 @@ fn volume_references(volume: &Volume) -> Vec<Reference> {
     found
 }
 
-fn key_reference(kind: Kind, key: &KeyRef, field: String) -> Reference {
-    Reference { kind, name: key.name.clone(), key: Some(key.key.clone()), field, need: Need::Required }
+fn key_reference(kind: Kind, key: &KeyRef, field: &str) -> Reference {
+    reference(kind, &key.name, Some(&key.key), field, Need::Required)
 }
 
 fn reference(kind: Kind, name: &str, key: Option<&str>, field: &str, need: Need) -> Reference {
@@ -151,8 +179,17 @@ mod tests {
                 "envFrom": [{"secretRef": {"name": "from-secret"}}, {"configMapRef": {"name": "from-map", "optional": true}}]
             }},
             "expose": {"hosts": ["a.example"], "tls": {"secretName": "tls"}},
-            "auth": {"issuers": [{"url": "https://i", "caBundle": {"configMapKeyRef": {"name": "ca", "key": "ca.crt"}}}]},
-            "redis": {"urlSecretRef": {"name": "redis", "key": "url"}},
+            "auth": {"issuers": [{
+                "url": "https://i", "caBundle": {"configMapKeyRef": {"name": "ca", "key": "ca.crt"}},
+                "introspection": {"clientId": "c", "clientSecretRef": {"name": "client", "key": "secret"}}
+            }]},
+            "redis": {
+                "sentinel": {"master": "m", "urls": ["rediss://a"], "passwordSecretRef": {"name": "sentinel", "key": "k"}},
+                "passwordSecretRef": {"name": "redis", "key": "k"},
+                "tls": {"caBundle": {"secretKeyRef": {"name": "redis-ca", "key": "k"}}, "clientSecretName": "redis-client"}
+            },
+            "database": {"urlSecretRef": {"name": "database", "key": "url"}},
+            "observability": {"otlp": {"endpoint": "http://c", "headersSecretRef": {"name": "otlp", "key": "k"}}},
             "pod": {"volumes": [
                 {"name": "v1", "configMap": {"name": "vol-map"}},
                 {"name": "v2", "secret": {"secretName": "vol-secret", "optional": true}},
@@ -167,7 +204,13 @@ mod tests {
             (Kind::ConfigMap, "from-map", Need::Optional),
             (Kind::Secret, "tls", Need::Required),
             (Kind::ConfigMap, "ca", Need::Required),
+            (Kind::Secret, "client", Need::Required),
             (Kind::Secret, "redis", Need::Required),
+            (Kind::Secret, "sentinel", Need::Required),
+            (Kind::Secret, "redis-ca", Need::Required),
+            (Kind::Secret, "redis-client", Need::Required),
+            (Kind::Secret, "database", Need::Required),
+            (Kind::Secret, "otlp", Need::Required),
             (Kind::ConfigMap, "vol-map", Need::Required),
             (Kind::Secret, "vol-secret", Need::Optional),
             (Kind::Secret, "proj-secret", Need::Required),

@@ -24,22 +24,22 @@ fn name() -> impl Strategy<Value = String> {
 }
 
 fn spec() -> impl Strategy<Value = McpServerSpec> {
-    let first = (backend(), of(expose()), of(auth()), 0..=1000, rate(), of(redis()), of(cors()));
+    let first = (backend(), of(expose()), of(auth()), 0..=1000, limits(), of(redis()), of(database()), of(cors()));
     let second = (observability(), network_policy(), 0..=3600, service(), pod(), runtime(), sessions());
     (first, second).prop_map(|(first, second)| {
-        let (backend, expose, auth, replicas, rate, redis, cors) = first;
+        let (backend, expose, auth, replicas, limits, redis, database, cors) = first;
         let (observability, network_policy, drain, service, pod, runtime, sessions) = second;
         // CEL: an exposed server says who may call it.
         let auth = if expose.is_some() && auth.is_none() { Some(json!({"anonymous": "Allow"})) } else { auth };
         let mut spec = json!({
-            "backend": backend, "replicas": replicas, "rateLimits": {"perClient": rate}, "observability": observability,
+            "backend": backend, "replicas": replicas, "rateLimits": limits, "observability": observability,
             "networkPolicy": network_policy, "disruption": {"drainSeconds": drain, "maxUnavailable": "50%"}, "service": service, "pod": pod,
             "runtime": runtime, "sessions": sessions,
         });
         if replicas % 3 == 0 {
             spec["autoscaling"] = json!({"minReplicas": replicas % 7 + 1, "maxReplicas": 9});
         }
-        let optional = [("expose", expose), ("auth", auth), ("redis", redis), ("cors", cors)];
+        let optional = [("expose", expose), ("auth", auth), ("redis", redis), ("database", database), ("cors", cors)];
         for (field, value) in optional.into_iter().filter_map(|(field, value)| Some((field, value?))) {
             spec[field] = value;
         }
@@ -135,6 +135,8 @@ fn issuer() -> impl Strategy<Value = Value> {
         json!({"jwksUrl": "https://keys.example.com:8443/", "algorithms": ["ES256"]}),
         json!({"caBundle": {"configMapKeyRef": {"name": "ca", "key": "ca.crt"}}}),
         json!({"caBundle": {"secretKeyRef": {"name": "ca", "key": "ca.crt"}}}),
+        json!({"introspection": {"clientId": "c", "clientSecretRef": {"name": "client", "key": "secret"}}}),
+        json!({"introspection": {"url": "https://i.example:8443/", "clientId": "c", "clientSecretRef": {"name": "client", "key": "other"}, "tokens": "All"}}),
     ])
 }
 
@@ -146,9 +148,42 @@ fn rate() -> impl Strategy<Value = Value> {
 }
 
 fn redis() -> impl Strategy<Value = Value> {
-    (1..=10_000, 1..=60).prop_map(|(connections, timeout)| {
-        let reference = json!({"name": "redis", "key": "url"});
-        json!({"urlSecretRef": reference, "maxConnections": connections, "socketTimeoutSeconds": timeout})
+    let key = |key: &str| json!({"name": "redis", "key": key});
+    let ca = json!({"secretKeyRef": {"name": "ca", "key": "ca.crt"}});
+    let kinds = select(vec![
+        json!({"urlSecretRef": key("url")}),
+        json!({"urlSecretRef": key("url"), "username": "u", "tls": {"caBundle": ca, "clientSecretName": "client"}}),
+        json!({"cluster": {"urls": ["redis://a", "redis://b:7000"]}, "passwordSecretRef": key("password")}),
+        json!({
+            "sentinel": {"master": "m", "urls": ["rediss://a/1"], "username": "u", "passwordSecretRef": key("sentinel")},
+            "username": "u", "passwordSecretRef": key("password"), "tls": {"caBundle": ca}
+        }),
+    ]);
+    (kinds, 1..=10_000, 1..=60).prop_map(|(mut redis, connections, timeout)| {
+        redis["maxConnections"] = json!(connections);
+        redis["socketTimeoutSeconds"] = json!(timeout);
+        redis
+    })
+}
+
+fn database() -> impl Strategy<Value = Value> {
+    (1..=5000, 0..=5000, any::<bool>()).prop_map(|(size, overflow, echo)| {
+        let reference = json!({"name": "database", "key": "url"});
+        json!({"urlSecretRef": reference, "poolSize": size, "maxOverflow": overflow, "echo": echo})
+    })
+}
+
+fn limits() -> impl Strategy<Value = Value> {
+    let per_principal = of((1..=1_000_000, "[1-9][0-9]{0,5}[smh]", of(1..=1_000_000)));
+    let per_tool = vec((1..=1_000_000, "[a-z*]{1,8}"), 0..3);
+    (rate(), per_principal, per_tool, of(1..=1_000_000)).prop_map(|(client, principal, tools, calls)| {
+        let principal =
+            principal.map(|(requests, per, burst)| json!({"requests": requests, "per": per, "burst": burst}));
+        let tools: Vec<_> =
+            tools.into_iter().map(|(requests, name)| json!({"tools": [name], "requests": requests})).collect();
+        json!({
+            "perClient": client, "perPrincipal": principal, "perTool": tools, "concurrentCallsPerPrincipal": calls,
+        })
     })
 }
 
@@ -169,10 +204,22 @@ fn observability() -> impl Strategy<Value = Value> {
     // Below the ports of the user's container, which CEL would compare.
     let port = select(vec![json!(null), json!(1024), json!(9999)]);
     let monitor = select(vec![json!(null), json!({"labels": {"app.kubernetes.io/name": "mine"}})]);
-    (levels, select(vec!["json", "text"]), any::<bool>(), port, monitor).prop_map(
-        |(level, format, enabled, port, monitor)| {
+    let otlp = select(vec![
+        json!(null),
+        json!({"endpoint": "http://collector:4318"}),
+        json!({"endpoint": "https://c.example", "headersSecretRef": {"name": "otlp", "key": "headers"}, "samplingRatePerMillion": 1}),
+    ]);
+    let files = any::<bool>();
+    (levels, select(vec!["json", "text"]), any::<bool>(), port, monitor, otlp, files).prop_map(
+        |(level, format, enabled, port, monitor, otlp, files)| {
             let metrics = json!({"enabled": enabled, "port": port, "serviceMonitor": monitor});
-            json!({"logLevel": level, "logFormat": format, "metrics": metrics})
+            let mut given = json!({"logLevel": level, "logFormat": format, "metrics": metrics, "otlp": otlp});
+            if files {
+                given["logVolume"] = json!("v0");
+                given["logHandlers"] = json!([{"type": "file", "filename": "server.log"}]);
+                given["audit"] = json!({"handlers": [{"type": "file", "filename": "audit.log"}, {"type": "console"}]});
+            }
+            given
         },
     )
 }
