@@ -74,6 +74,22 @@ async fn a_thousand_sessions_of_a_stateful_container_are_found_at_every_replica(
 }
 
 #[tokio::test]
+async fn replicas_count_the_sessions_of_a_principal_together() {
+    let redis = Redis::start().await;
+    let limited = |config: &mut Config| config.sessions.max_per_principal = Some(2);
+    let (a, b) = (replica_with(&redis, limited).await, replica_with(&redis, limited).await);
+    let session = a.http.session().await;
+    b.http.session().await;
+    for replica in [&a, &b] {
+        assert_eq!(replica.http.initialize("2025-11-25").await.status, StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(replica.backend.endpoint.sessions(), 1, "the backend was not asked");
+    }
+    assert_eq!(b.http.end(&session).await, StatusCode::NO_CONTENT);
+    b.http.session().await;
+    assert_eq!(a.http.initialize("2025-11-25").await.status, StatusCode::TOO_MANY_REQUESTS);
+}
+
+#[tokio::test]
 async fn the_stream_of_a_session_and_its_end_go_to_its_holder() {
     let redis = Redis::start().await;
     let (a, b) = (replica(&redis).await, replica(&redis).await);

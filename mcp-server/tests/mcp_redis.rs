@@ -142,6 +142,53 @@ async fn at_the_cap_an_idle_session_gives_way_only_later_and_new_ones_are_refuse
 }
 
 #[tokio::test]
+async fn replicas_count_the_sessions_of_a_principal_together() {
+    let redis = Redis::start().await;
+    let start = || async {
+        let mut config = redis.config(config());
+        (config.sessions.max_per_principal, config.sessions.idle_timeout_seconds) = (Some(2), 3);
+        let runtime = Runtime::start(config).await;
+        let http = Http::new(&runtime.url()).caller("alice");
+        (runtime, http)
+    };
+    let ((a, on_a), (b, on_b)) = (start().await, start().await);
+    let first = on_a.session().await;
+    let second = on_b.session().await;
+    for http in [&on_a, &on_b] {
+        let refused = http.initialize("2025-11-25").await;
+        assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS);
+        assert!(refused.header("retry-after").is_some());
+        assert_eq!(refused.json().await["id"], 0);
+    }
+    Http::new(&a.url()).caller("bob").session().await;
+    let keys: Vec<String> = redis.ask(&["KEYS", "*:principal:*"]).await;
+    assert!(keys.len() == 2 && keys.iter().all(|key| !key.contains("alice") && !key.contains("bob")), "{keys:?}");
+
+    // Ended where it was not opened.
+    assert!(on_b.end(&first).await.is_success());
+    let third = on_a.session().await;
+    assert_eq!(on_b.initialize("2025-11-25").await.status, StatusCode::TOO_MANY_REQUESTS);
+
+    // The replica is lost with its sessions; one that is in use elsewhere is counted on, the other only for a while.
+    drop((a, on_a));
+    let used = async {
+        loop {
+            assert_eq!(add(&on_b, &second).await, StatusCode::OK);
+            let opened = on_b.initialize("2025-11-25").await;
+            if opened.status.is_success() {
+                return;
+            }
+            assert_eq!(opened.status, StatusCode::TOO_MANY_REQUESTS);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(mcp_support::PATIENCE, used).await.expect("the seat of the lost session is free");
+    assert_eq!(on_b.initialize("2025-11-25").await.status, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(add(&on_b, &third).await, StatusCode::NOT_FOUND);
+    assert_eq!(b.endpoint.sessions(), 2);
+}
+
+#[tokio::test]
 async fn without_redis_held_sessions_go_on_and_the_rest_is_503() {
     let mut redis = Redis::start().await;
     let (a, on_a) = replica(&redis).await;

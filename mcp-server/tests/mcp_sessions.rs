@@ -118,6 +118,56 @@ async fn the_cap_holds_and_a_session_that_ends_makes_room() {
     http.session().await;
 }
 
+/// A place is taken by a session, not by the attempt, and free again when the session is over, however that came.
+async fn check_places_of_principals(runtime: &Runtime) {
+    let alice = Http::new(&runtime.url()).caller("alice");
+    let first = alice.session().await;
+    let wrong = json!({"jsonrpc": "2.0", "id": 5, "method": "initialize", "params": {"protocolVersion": 7}});
+    for _ in 0..3 {
+        assert!(alice.post(&[], &wrong).await.message().await.get("error").is_some());
+    }
+    alice.session().await;
+    let refused = alice.initialize("2025-11-25").await;
+    assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS);
+    assert!(refused.header("retry-after").is_some());
+    assert_eq!(refused.json().await["id"], 0);
+    let refusals = r#"mcp_rate_limit_decisions_total{decision="refused",limit="sessions"} 1"#;
+    assert!(runtime.metrics_text().contains(refusals));
+
+    Http::new(&runtime.url()).caller("bob").session().await;
+    assert!(alice.end(&first).await.is_success());
+    alice.session().await;
+    assert_eq!(alice.initialize("2025-11-25").await.status, StatusCode::TOO_MANY_REQUESTS);
+}
+
+#[tokio::test]
+async fn a_principal_has_so_many_sessions_and_leaves_room_for_others() {
+    let mut config = config();
+    config.sessions.max_per_principal = Some(2);
+    check_places_of_principals(&Runtime::start(config).await).await;
+}
+
+#[tokio::test]
+async fn a_principal_has_so_many_sessions_at_a_backend() {
+    let backend = Runtime::start(config()).await;
+    let mut config = mcp_support::proxy(&backend.url());
+    config.sessions.max_per_principal = Some(2);
+    check_places_of_principals(&Runtime::start(config).await.ready().await).await;
+    assert_eq!(backend.endpoint.sessions(), 3, "who is refused costs the backend nothing");
+}
+
+#[tokio::test]
+async fn a_session_that_ends_by_itself_makes_room_for_its_principal() {
+    let mut config = config();
+    (config.sessions.max_per_principal, config.sessions.idle_timeout_seconds) = (Some(1), 1);
+    let runtime = Runtime::start(config).await;
+    let http = Http::new(&runtime.url());
+    http.session().await;
+    assert_eq!(http.initialize("2025-11-25").await.status, StatusCode::TOO_MANY_REQUESTS);
+    eventually("it is idle for too long", || runtime.endpoint.sessions() == 0).await;
+    http.session().await;
+}
+
 #[tokio::test]
 async fn idle_sessions_end_and_one_with_an_open_stream_does_not() {
     let mut config = config();

@@ -291,11 +291,15 @@ pub struct Sessions {
     /// Sessions at once in this process. Default: what the memory limit of the process allows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max: Option<u32>,
+    /// Sessions at once of one principal: a token's issuer and subject, without a token the client's address. With sessions
+    /// in redis it is that of all replicas together; without, each gives its share, rounded up. Default: no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_per_principal: Option<u32>,
 }
 
 impl Default for Sessions {
     fn default() -> Self {
-        Self { store: None, idle_timeout_seconds: 1800, max: None }
+        Self { store: None, idle_timeout_seconds: 1800, max: None, max_per_principal: None }
     }
 }
 
@@ -460,9 +464,10 @@ impl Default for Drain {
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub struct Keys {
-    /// Directory with one file a key: `session`, `request-state` and `peer`, each 32 bytes or more. A key is changed without
-    /// ending sessions by keeping the one before as `session.previous`, or announcing the coming one as `session.next`: both
-    /// are recognized. These are read again when they change.
+    /// Directory with one file a key: `session`, `request-state` and `peer`, each 32 bytes or more. They are read again when
+    /// they change. A key is changed without losing anything by keeping the one before as `session.previous`, or announcing
+    /// the coming one as `session.next`: both are recognized, and so with the other two. Of `request-state` and `peer` the one
+    /// before is recognized for a while also without a file: for 16 and for 5 minutes.
     pub dir: PathBuf,
 }
 

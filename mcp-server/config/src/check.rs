@@ -203,12 +203,13 @@ impl Backend {
 
 impl Sessions {
     fn check(&self, redis: bool) -> Result<(), Invalid> {
-        let Self { store, idle_timeout_seconds, max } = self;
+        let Self { store, idle_timeout_seconds, max, max_per_principal } = self;
         if *store == Some(SessionStore::Redis) && !redis {
             return invalid("sessions.store: redis needs the section `redis`: add it, or write memory");
         }
         positive("sessions.idle_timeout_seconds", *idle_timeout_seconds)?;
-        max.map_or(Ok(()), |max| positive("sessions.max", max))
+        max.map_or(Ok(()), |max| positive("sessions.max", max))?;
+        max_per_principal.map_or(Ok(()), |max| positive("sessions.max_per_principal", max))
     }
 }
 

@@ -51,6 +51,7 @@ fn refused_boot_files_are_explained() {
         ("level", "logging:\n  level: VERBOSE\n"),
         ("backend", "backend:\n  contianer: {url: 'http://127.0.0.1:1/mcp'}\n"),
         ("backend without url", "backend:\n  container: {}\n"),
+        ("backend URL", "backend:\n  container: {url: 'http://user:secret@127.0.0.1:99999/mcp'}\n"),
         ("backend scheme", "backend:\n  container: {url: 'ftp://127.0.0.1/mcp'}\n"),
         ("handler", "logging:\n  handlers: [{type: syslog}]\n"),
         ("type", "server:\n  port: eighty\n"),
@@ -95,6 +96,7 @@ fn refused_boot_files_are_explained() {
         ("redis authority without TLS", "redis: {url: 'redis://r', ca_file: /ca}\n"),
         ("redis certificate without key", "redis: {url: 'rediss://r', client_certificate_file: /c}\n"),
         ("redis store without redis", "sessions: {store: redis}\n"),
+        ("no sessions of a principal", "sessions: {max_per_principal: 0}\n"),
         ("issuer twice", "auth: {issuer_url: 'https://a', issuers: [{url: 'https://b'}]}\n"),
         ("same issuer twice", "auth: {issuers: [{url: 'https://a'}, {url: 'https://a'}]}\n"),
         ("no issuer", "auth: {required_scopes: [read]}\n"),
@@ -176,6 +178,9 @@ fn a_live_file_is_checked_like_a_boot_file() {
     assert!(message.contains("formatVersion: 7"), "{message}");
     let Invalid(message) = parse_live("formatVersion: 1\nlog_level: LOUD\n").unwrap_err();
     assert!(message.starts_with("line 2: unknown value `LOUD`"), "{message}");
+    // Beside a key that is left out, where lines are no longer known.
+    let Invalid(message) = parse_live("extra: 1\nauth: {anonymous: allow}\ncors: {max_age: secret}\n").unwrap_err();
+    assert_eq!(message, "cors: expected a whole number from 0 to 4294967295");
 }
 
 #[test]

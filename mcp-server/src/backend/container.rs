@@ -34,7 +34,7 @@ use crate::mcp::envelope::{Envelope, Kind, standard_headers};
 use crate::mcp::error::{Failure, code};
 use crate::mcp::method_not_allowed;
 use crate::mcp::revision::{self, Era};
-use crate::mcp::session::{self, Content, Entry, Found, Gate, Owner, Refusal};
+use crate::mcp::session::{self, Beginning, Content, Entry, Found, Gate, Owner, Refusal};
 use crate::metrics::Metrics;
 use crate::state::State;
 use crate::wire::{Fault, Reply};
@@ -83,12 +83,16 @@ struct Asked<'a> {
     id: Option<&'a RawValue>,
     owner: Owner,
     session: Option<Arc<Entry<Remote>>>,
+    /// The session that the request begins, if the backend agrees.
+    begun: Option<Beginning>,
 }
 
 /// Where a request goes on.
 enum Entered {
     /// To the backend beside this process, in that session or in none.
     Here(Option<Arc<Entry<Remote>>>),
+    /// To the backend beside this process, for a session.
+    Begins(Beginning),
     /// It was forwarded, and this is the answer.
     Elsewhere(Response),
 }
@@ -113,9 +117,9 @@ impl Container {
         let shared = section.stateless && redis.is_some();
         let gate = Arc::new(match (redis, state.peers()) {
             (Some(redis), Some(peers)) if !section.stateless => {
-                Gate::holding(&config.sessions, Arc::clone(redis), Arc::clone(peers))
+                Gate::holding(&config.sessions, Arc::clone(redis), Arc::clone(peers), &metrics)
             }
-            (redis, _) => Gate::new(&config.sessions, redis.filter(|_| section.stateless).cloned()),
+            (redis, _) => Gate::new(&config.sessions, redis.filter(|_| section.stateless).cloned(), &metrics),
         });
         gate.start_sweeping(&config.sessions);
         let handshake = Handshake::start(section.url.clone(), Arc::clone(&upstream), Arc::clone(&metrics), workers);
@@ -142,7 +146,7 @@ impl Container {
         let id = envelope.and_then(|envelope| envelope.id.as_deref());
         let caller = request.extensions.get::<Caller>().unwrap_or(&Caller::Anonymous);
         let owner = Owner::of(caller, self.state.session_key());
-        let mut asked = Asked { envelope, id, owner, session: None };
+        let mut asked = Asked { envelope, id, owner, session: None, begun: None };
 
         let era = Era::of(envelope, &request.headers);
         if let Some(envelope) = envelope
@@ -155,6 +159,7 @@ impl Container {
             Era::Stateless => {}
             Era::Sessions => match self.enter(&request, &asked).await {
                 Ok(Entered::Here(session)) => asked.session = session,
+                Ok(Entered::Begins(begun)) => asked.begun = Some(begun),
                 Ok(Entered::Elsewhere(answer)) => return answer,
                 Err(refusal) => return refusal.response(id),
             },
@@ -195,8 +200,7 @@ impl Container {
     /// The session that the request is in, if it names one. Without a name the backend decides whether it needs one.
     async fn enter(&self, request: &Parts, asked: &Asked<'_>) -> Result<Entered, Refusal> {
         if asked.method() == "initialize" {
-            self.gate.check_room()?;
-            return Ok(Entered::Here(None));
+            return self.gate.begin(&request.extensions).await.map(Entered::Begins);
         }
         let Some(name) = request.headers.get(session::HEADER) else { return Ok(Entered::Here(None)) };
         let name = name.to_str().map_err(|_| Refusal::NotFound)?;
@@ -209,8 +213,7 @@ impl Container {
             }
             Found::Known(record) => {
                 let theirs = HeaderValue::from_str(&record.content).map_err(|_| Refusal::NotFound)?;
-                let entry = self.gate.hold(name.into(), asked.owner, Some(record.created), self.remote(theirs))?;
-                let _ = entry.record.set(record.content);
+                let entry = self.gate.take_over(name.into(), asked.owner, record, self.remote(theirs))?;
                 Ok(Entered::Here(Some(entry)))
             }
         }
@@ -221,7 +224,7 @@ impl Container {
         Remote { upstream: Arc::clone(&self.upstream), name, over: AtomicBool::new(self.shared) }
     }
 
-    async fn forward(&self, request: &Parts, asked: Asked<'_>) -> Response {
+    async fn forward(&self, request: &Parts, mut asked: Asked<'_>) -> Response {
         let theirs = asked.session.as_ref().map(|entry| &entry.content.name);
         let headers = headers::to_backend(&request.headers, &request.extensions, theirs);
         let body = asked.envelope.map(|envelope| envelope.bytes.clone()).unwrap_or_default();
@@ -246,22 +249,21 @@ impl Container {
         if let Some(done) = self.without_answer(&request.method, &asked, response.status()).await {
             return done;
         }
-        let opened = if asked.method() == "initialize" && response.status().is_success() {
-            match self.open(response.headers().get(session::HEADER), asked.owner).await {
-                Ok(opened) => opened,
+        let theirs = response.headers().get(session::HEADER).filter(|_| response.status().is_success());
+        let opened = match asked.begun.take().zip(theirs) {
+            Some((begun, theirs)) => match self.open(begun, theirs, asked.owner).await {
+                Ok(opened) => Some(opened),
                 Err(refusal) => return refusal.response(asked.id),
-            }
-        } else {
-            None
+            },
+            None => None,
         };
         self.answer(response, &request.method, &asked, call, opened.as_deref())
     }
 
     /// Gives the backend's new session a name of ours.
-    async fn open(&self, theirs: Option<&HeaderValue>, owner: Owner) -> Result<Option<Arc<str>>, Refusal> {
-        let Some(theirs) = theirs else { return Ok(None) };
-        let name = session::new_id();
-        let entry = self.gate.hold(Arc::clone(&name), owner, None, self.remote(theirs.clone())).inspect_err(|_| {
+    async fn open(&self, begun: Beginning, theirs: &HeaderValue, owner: Owner) -> Result<Arc<str>, Refusal> {
+        let name = Arc::clone(&begun.id);
+        let entry = self.gate.hold(begun, owner, self.remote(theirs.clone())).inspect_err(|_| {
             // No room after all: the backend must not keep it either.
             let refused = self.remote(theirs.clone());
             refused.over.store(false, Ordering::Relaxed);
@@ -270,10 +272,10 @@ impl Container {
         let content = theirs.to_str().map_err(|_| Refusal::Unavailable)?.to_owned();
         if let Err(refusal) = self.gate.publish(&entry, content).await {
             entry.content.over.store(false, Ordering::Relaxed);
-            self.gate.release(&entry.id);
+            self.gate.give_up(&entry.id).await;
             return Err(refusal);
         }
-        Ok(Some(name))
+        Ok(name)
     }
 
     /// Where the client is owed no answer, what the backend writes beside a status of success does not count: frameworks

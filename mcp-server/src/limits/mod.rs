@@ -23,7 +23,7 @@ mod call;
 mod client;
 pub mod gcra;
 mod limiter;
-pub(crate) mod places;
+mod places;
 mod principal;
 mod rules;
 mod shared;
@@ -32,6 +32,8 @@ mod who;
 pub use call::call_limit;
 pub use client::client_limit;
 pub use limiter::Limiter;
+pub(crate) use places::{Place, Places};
+pub(crate) use who::Who;
 
 pub use principal::principal_limit;
 pub use rules::Rules;

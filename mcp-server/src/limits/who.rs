@@ -13,7 +13,7 @@ use crate::http::Client;
 /// A client's address, or a principal. A caller without a token is its address: behind a proxy that is not trusted all such
 /// callers are one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Who<'a> {
+pub(crate) enum Who<'a> {
     Address(Address),
     /// Issuer and subject.
     Principal(&'a str, &'a str),
@@ -21,7 +21,7 @@ pub(super) enum Who<'a> {
 
 /// An IPv4 address, or the /64 that one IPv6 client has to itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Address(u64, bool);
+pub(crate) struct Address(u64, bool);
 
 impl Address {
     pub(super) fn of(address: IpAddr) -> Self {
@@ -41,7 +41,7 @@ impl Who<'static> {
 
 impl<'a> Who<'a> {
     /// The caller of that request, behind authentication.
-    pub(super) fn caller(extensions: &'a Extensions) -> Option<Self> {
+    pub(crate) fn caller(extensions: &'a Extensions) -> Option<Self> {
         match extensions.get::<Caller>()? {
             Caller::Principal(principal) => {
                 let Principal { issuer, subject, .. } = Arc::as_ref(principal);
@@ -52,7 +52,7 @@ impl<'a> Who<'a> {
     }
 
     /// The same at every replica, and no name that somebody could read.
-    pub(super) fn write_digest(&self, text: &mut String) {
+    pub(crate) fn write_digest(&self, text: &mut String) {
         match self {
             Self::Address(Address(bits, v6)) => {
                 text.push_str(if *v6 { "6:" } else { "4:" });

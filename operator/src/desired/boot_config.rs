@@ -175,6 +175,7 @@ fn sessions(spec: &McpServerSpec) -> Result<Sessions, Invalid> {
         store: Some(store),
         idle_timeout_seconds: number("spec.sessions.idleTimeoutSeconds", spec.sessions.idle_timeout_seconds)?,
         max: spec.sessions.max.map(|max| number("spec.sessions.max", max)).transpose()?,
+        max_per_principal: None,
     })
 }
 

@@ -5,15 +5,17 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use axum::response::Response;
-use http::StatusCode;
+use http::{Extensions, StatusCode};
 use mcp_server_config::Sessions;
 use serde_json::value::RawValue;
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::records::{Known, Record, Records};
+use super::seats::{Seat, Seats};
 use super::table::{Content, Entry, Table};
 use super::{Owner, capacity, is_id, now};
 use crate::mcp::error::{Failure, code};
+use crate::metrics::Metrics;
 use crate::peers::{Holder, Peers};
 use crate::state::Redis;
 
@@ -36,6 +38,8 @@ pub(crate) enum Refusal {
     NotFound,
     /// No room for another.
     Full,
+    /// The caller has as many as it may.
+    TooMany,
     /// Redis would have to be asked, and does not answer.
     Unavailable,
     /// This process is ending.
@@ -52,6 +56,9 @@ impl Refusal {
             }
             Self::NotFound => Failure::new(StatusCode::NOT_FOUND, code::SESSION_NOT_FOUND, "Session not found."),
             Self::Full => Failure::busy("Too many sessions. Try again later.", RETRY_AFTER * 15),
+            Self::TooMany => {
+                Failure::too_many("You have too many sessions. End one, or try again later.", RETRY_AFTER * 15)
+            }
             Self::Unavailable => Failure::busy("Sessions are unavailable. Try again later.", RETRY_AFTER),
             Self::Draining => Failure::busy("This server is shutting down. Try again.", RETRY_AFTER / 2),
             // Not 404: the client would begin anew and might send its call again without being told that it ran.
@@ -76,10 +83,17 @@ pub(crate) enum Found<T> {
     Elsewhere(Holder),
 }
 
+/// A session that is about to be. Dropped without one, its seat is free again.
+pub(crate) struct Beginning {
+    pub(crate) id: Arc<str>,
+    seat: Seat,
+}
+
 /// The sessions of one endpoint.
 pub(crate) struct Gate<T> {
     table: Table<T>,
     records: Option<Records>,
+    seats: Option<Seats>,
     /// Where sessions are held by the process that opened them, and by no other.
     peers: Option<Arc<Peers>>,
     turns: [Mutex<()>; TURNS],
@@ -87,22 +101,24 @@ pub(crate) struct Gate<T> {
 
 impl<T: Content> Gate<T> {
     /// `redis`: where any replica may take over any session.
-    pub(crate) fn new(config: &Sessions, redis: Option<Arc<Redis>>) -> Self {
-        Self::with(config, redis, None)
+    pub(crate) fn new(config: &Sessions, redis: Option<Arc<Redis>>, metrics: &Arc<Metrics>) -> Self {
+        Self::with(config, redis, None, metrics)
     }
 
     /// For sessions whose state lives in the process that opened them. Through redis the other replicas find that process.
-    pub(crate) fn holding(config: &Sessions, redis: Arc<Redis>, peers: Arc<Peers>) -> Self {
-        Self::with(config, Some(redis), Some(peers))
+    pub(crate) fn holding(config: &Sessions, redis: Arc<Redis>, peers: Arc<Peers>, metrics: &Arc<Metrics>) -> Self {
+        Self::with(config, Some(redis), Some(peers), metrics)
     }
 
-    fn with(config: &Sessions, redis: Option<Arc<Redis>>, peers: Option<Arc<Peers>>) -> Self {
+    fn with(config: &Sessions, redis: Option<Arc<Redis>>, peers: Option<Arc<Peers>>, metrics: &Arc<Metrics>) -> Self {
         let idle = u64::from(config.idle_timeout_seconds.max(1)).min(MAX_AGE);
         let max = config.max.map_or_else(capacity::default_max, |max| max as usize);
+        let seats = Seats::new(config, redis.as_ref(), (idle, idle / TOUCHES + 1), metrics);
         let records = redis.map(|redis| Records::new(redis, idle, MAX_AGE));
         Self {
             table: Table::new(max, idle, MAX_AGE, records.is_some() && peers.is_none()),
             records,
+            seats,
             peers,
             turns: [const { Mutex::const_new(()) }; TURNS],
         }
@@ -177,7 +193,13 @@ impl<T: Content> Gate<T> {
     /// Tells redis that the session is used, and learns from it whether another replica has ended it.
     async fn touch(&self, entry: &Entry<T>, now: u64) -> Result<(), Refusal> {
         let Some(records) = &self.records else { return Ok(()) };
-        match records.touch(&entry.id, entry.created, now).await {
+        // One that is held by its process is touched now and then only.
+        let renews = self.peers.is_some() || entry.touch_is_due(now, self.table.idle() / TOUCHES);
+        let known = records.touch(&entry.id, entry.created, now).await;
+        if let (Some(seats), true, Ok(Known::Alive | Known::Lost)) = (&self.seats, renews, &known) {
+            seats.renew(&entry.id, &entry.seat).await;
+        }
+        match known {
             // Without redis the session is served from here.
             Ok(Known::Alive) | Err(_) => Ok(()),
             Ok(Known::Ended) => {
@@ -187,7 +209,8 @@ impl<T: Content> Gate<T> {
             Ok(Known::Lost) => {
                 if let Some(content) = entry.record.get() {
                     let (owner, created, content) = (entry.owner, entry.created, content.clone());
-                    let record = Record { owner, created, content, holder: self.holder() };
+                    let principal = entry.seat.principal().map(str::to_owned);
+                    let record = Record { owner, created, content, holder: self.holder(), principal };
                     let _ = records.write(&entry.id, &record, now).await;
                 }
                 Ok(())
@@ -203,21 +226,38 @@ impl<T: Content> Gate<T> {
         self.turns[index].lock().await
     }
 
-    /// Whether there is room for another session.
-    pub(crate) fn check_room(&self) -> Result<(), Refusal> {
-        if self.table.has_room(now()) { Ok(()) } else { Err(Refusal::Full) }
+    /// A name for another session, where there is room for one: here, and among those of its principal.
+    pub(crate) async fn begin(&self, extensions: &Extensions) -> Result<Beginning, Refusal> {
+        if !self.table.has_room(now()) {
+            return Err(Refusal::Full);
+        }
+        let id = super::new_id();
+        let seat = match &self.seats {
+            Some(seats) => seats.take(&id, extensions).await?,
+            None => Seat::default(),
+        };
+        Ok(Beginning { id, seat })
     }
 
-    /// Holds a session. `created` is that of its record, or absent for a new one.
-    pub(crate) fn hold(
+    /// Holds a new session.
+    pub(crate) fn hold(&self, begun: Beginning, owner: Owner, content: T) -> Result<Arc<Entry<T>>, Refusal> {
+        let (now, Beginning { id, seat }) = (now(), begun);
+        self.table.insert(Entry::new(id, owner, now, now, content).seated(seat), now).map_err(|_| Refusal::Full)
+    }
+
+    /// Holds a session that another process has begun.
+    pub(crate) fn take_over(
         &self,
         id: Arc<str>,
         owner: Owner,
-        created: Option<u64>,
+        record: Record,
         content: T,
     ) -> Result<Arc<Entry<T>>, Refusal> {
         let now = now();
-        self.table.insert(Entry::new(id, owner, created.unwrap_or(now), now, content), now).map_err(|_| Refusal::Full)
+        let entry = Entry::new(id, owner, record.created, now, content).seated(Seat::of(record.principal.as_deref()));
+        let entry = self.table.insert(entry, now).map_err(|_| Refusal::Full)?;
+        let _ = entry.record.set(record.content);
+        Ok(entry)
     }
 
     /// Lets every replica know of a session that is held here.
@@ -228,7 +268,8 @@ impl<T: Content> Gate<T> {
             // Nobody could come here for it.
             return Ok(());
         }
-        let record = Record { owner: entry.owner, created: entry.created, content, holder };
+        let principal = entry.seat.principal().map(str::to_owned);
+        let record = Record { owner: entry.owner, created: entry.created, content, holder, principal };
         records.write(&entry.id, &record, now()).await.map_err(|_| Refusal::Unavailable)?;
         let _ = entry.record.set(record.content);
         Ok(())
@@ -236,16 +277,23 @@ impl<T: Content> Gate<T> {
 
     /// Ends a session everywhere.
     pub(crate) async fn end(&self, id: &str) -> Result<(), Refusal> {
-        self.table.remove(id);
+        self.leave(self.table.remove(id)).await;
         match &self.records {
             Some(records) => records.end(id).await.map_err(|_| Refusal::Unavailable),
             None => Ok(()),
         }
     }
 
-    /// Lets go of a session that is held here. Another replica, or this one, may take it over from redis.
-    pub(crate) fn release(&self, id: &str) {
-        self.table.remove(id);
+    /// Gives up a session of which nobody has heard yet.
+    pub(crate) async fn give_up(&self, id: &str) {
+        self.leave(self.table.remove(id)).await;
+    }
+
+    /// Its principal may have another.
+    async fn leave(&self, ended: Option<Arc<Entry<T>>>) {
+        if let (Some(seats), Some(entry)) = (&self.seats, ended) {
+            seats.leave(&entry.id, &entry.seat).await;
+        }
     }
 
     /// Calls `act` with what each session holds.
@@ -296,10 +344,12 @@ mod tests {
         });
         let config = Config { redis, ..Config::default() };
         let state = State::open(&config).await.expect("opened");
-        let gate = Arc::new(Gate::new(&config.sessions, state.session_redis().cloned()));
+        let metrics = Metrics::new("test").expect("metrics");
+        let gate = Arc::new(Gate::new(&config.sessions, state.session_redis().cloned(), &metrics));
         let owner = Owner::of(&Caller::Anonymous, state.session_key());
-        let id = super::super::new_id();
-        gate.hold(Arc::clone(&id), owner, None, Nothing).expect("room");
+        let begun = gate.begin(&Extensions::new()).await.expect("room");
+        let id = Arc::clone(&begun.id);
+        gate.hold(begun, owner, Nothing).expect("room");
 
         let began = Instant::now();
         assert!(matches!(gate.find(Some(&id), &owner).await, Ok(Found::Here(_))));

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! Gate   admits, finds, ends   ── Owner (whose), Table (here, in memory), Records (in redis, for every replica)
+//!                              └─ Seats (how many a principal has)
 //! ```
 //!
 //! While redis is away a replica goes on serving the sessions that it holds, and answers 503 where it would have to ask:
@@ -12,9 +13,10 @@ mod capacity;
 mod gate;
 mod owner;
 mod records;
+mod seats;
 mod table;
 
-pub(crate) use gate::{Found, Gate, Refusal};
+pub(crate) use gate::{Beginning, Found, Gate, Refusal};
 pub(crate) use owner::Owner;
 pub(crate) use records::Record;
 pub(crate) use table::{Content, Entry, Streaming};

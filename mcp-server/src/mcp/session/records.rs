@@ -21,6 +21,8 @@ pub(crate) struct Record {
     pub(crate) content: String,
     /// The replica that alone can serve it, if that is so.
     pub(crate) holder: Option<Holder>,
+    /// Whose sessions it is counted among.
+    pub(crate) principal: Option<String>,
 }
 
 /// What redis knows of a session that is held here.
@@ -57,6 +59,9 @@ impl Records {
             .arg(&record.content);
         if let Some(holder) = &record.holder {
             commands.arg("holder").arg(holder.to_string());
+        }
+        if let Some(principal) = &record.principal {
+            commands.arg("principal").arg(principal);
         }
         commands.ignore();
         commands.cmd("EXPIRE").arg(&key).arg(self.lifetime(record.created, now)).ignore();
@@ -121,5 +126,6 @@ fn decode(mut fields: HashMap<String, String>) -> Option<Record> {
         created: fields.get("created")?.parse().ok()?,
         content: fields.remove("content")?,
         holder,
+        principal: fields.remove("principal"),
     })
 }

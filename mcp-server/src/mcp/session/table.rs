@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::Owner;
+use super::seats::Seat;
 
 /// A session without a stream may give way to another after so many seconds without a request, where any replica can
 /// restore it.
@@ -25,6 +26,8 @@ pub(crate) struct Entry<T> {
     pub(crate) content: T,
     /// What redis has of it, to write it again should redis lose it.
     pub(crate) record: OnceLock<String>,
+    /// Among the sessions of its principal.
+    pub(super) seat: Seat,
     last_used: AtomicU64,
     last_touched: AtomicU64,
     streams: AtomicUsize,
@@ -38,10 +41,15 @@ impl<T> Entry<T> {
             created,
             content,
             record: OnceLock::new(),
+            seat: Seat::default(),
             last_used: AtomicU64::new(now),
             last_touched: AtomicU64::new(now),
             streams: AtomicUsize::new(0),
         }
+    }
+
+    pub(super) fn seated(self, seat: Seat) -> Self {
+        Self { seat: seat.taken(), ..self }
     }
 
     pub(crate) fn used(&self, now: u64) {
