@@ -169,7 +169,7 @@ mod tests {
     use super::*;
 
     fn key(byte: u8) -> PeerKey {
-        PeerKey::of(&[byte; 32])
+        PeerKey::of_bytes(&[byte; 32])
     }
 
     fn request() -> Parts {

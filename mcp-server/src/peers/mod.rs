@@ -89,6 +89,11 @@ impl Peers {
         }
     }
 
+    /// What seals requests.
+    pub(crate) fn key(&self) -> &PeerKey {
+        &self.key
+    }
+
     /// Names this process, anew with every start.
     #[must_use]
     pub fn id(&self) -> &str {

@@ -1,22 +1,23 @@
-//! Secret keys that all replicas share. A key is rotated with overlap: the file `session` makes, and `session.previous` and
-//! `session.next` beside it verify too. The files are read again when they change.
+//! Secret keys that all replicas share, each a file of `keys.dir`. A key is changed with overlap: the file `session` makes, and
+//! `session.previous` and `session.next` beside it verify too; so it is with `request-state` and `peer`. The files are read
+//! again when they change. The keys of [`rotating`] also remember for a while what they were before.
+
+pub(super) mod rotating;
 
 use std::fmt;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Weak;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use aws_lc_rs::{hmac, rand};
-use sha2::{Digest as _, Sha256};
 
 use super::State;
 
 /// Shorter keys are refused.
 const KEY_BYTES: usize = 32;
-/// Keys of an overlap: they verify and make nothing.
-const OTHERS: [&str; 2] = ["session.previous", "session.next"];
+/// Ends of the names of keys of an overlap: they verify and make nothing.
+const OTHERS: [&str; 2] = ["previous", "next"];
 /// How often the files are looked at.
 const WATCH: Duration = Duration::from_secs(5);
 
@@ -27,12 +28,16 @@ struct Ring {
     makes: hmac::Key,
     /// Of these only digests that were made before are known again.
     verify: [Option<hmac::Key>; OTHERS.len()],
-    /// The files' bytes, to see whether they have changed.
+    /// To see whether they have changed.
     read: Files,
 }
 
-/// The bytes of `session`, and of each of [`OTHERS`].
-type Files = (Vec<u8>, [Option<Vec<u8>>; OTHERS.len()]);
+/// What the files of one key hold.
+#[derive(Clone, Default, PartialEq, Eq)]
+struct Files {
+    makes: Vec<u8>,
+    others: [Option<Vec<u8>>; OTHERS.len()],
+}
 
 impl fmt::Debug for SessionKey {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -48,7 +53,7 @@ impl SessionKey {
 
     /// A key that lives with the process.
     pub(crate) fn random() -> Self {
-        Self(ArcSwap::from_pointee(Ring::of((random_bytes::<KEY_BYTES>().to_vec(), [None, None]))))
+        Self(ArcSwap::from_pointee(Ring::of(Files::random())))
     }
 
     /// The digest of those parts, each with its length: no two lists of parts have the same bytes.
@@ -79,39 +84,57 @@ pub(super) async fn watch(state: Weak<State>, dir: PathBuf) {
         tokio::time::sleep(WATCH).await;
         let Some(state) = state.upgrade() else { return };
         state.session_key.look_at(dir.clone()).await;
+        state.request_state_keys.look_at(&dir).await;
+        if let Some(peers) = &state.peers {
+            peers.key().look_at(&dir).await;
+        }
     }
 }
 
 impl Ring {
-    /// A file system may hang; the workers must not.
     async fn read(dir: PathBuf) -> Result<Self, String> {
-        let read = tokio::task::spawn_blocking(move || files(&dir)).await;
-        read.map_err(|error| error.to_string())?.map(Self::of)
+        let files = Files::read(&dir, "session").await?;
+        let missing = || format!("{} does not exist", dir.join("session").display());
+        files.map(Self::of).ok_or_else(missing)
     }
 
     fn of(read: Files) -> Self {
         let key = |bytes: &Vec<u8>| hmac::Key::new(hmac::HMAC_SHA256, bytes);
-        Self { makes: key(&read.0), verify: read.1.each_ref().map(|bytes| bytes.as_ref().map(key)), read }
+        Self { makes: key(&read.makes), verify: read.others.each_ref().map(|bytes| bytes.as_ref().map(key)), read }
     }
 }
 
-fn files(dir: &Path) -> Result<Files, String> {
-    let mut others = [const { None }; OTHERS.len()];
-    for (other, name) in others.iter_mut().zip(OTHERS) {
-        let path = dir.join(name);
-        if path.exists() {
-            *other = Some(file(&path)?);
+impl Files {
+    /// A key that lives with the process.
+    fn random() -> Self {
+        Self { makes: random_bytes::<KEY_BYTES>().to_vec(), others: [None, None] }
+    }
+
+    /// `None` where there is no such key.
+    async fn read(dir: &Path, name: &'static str) -> Result<Option<Self>, String> {
+        let dir = dir.to_owned();
+        // A file system may hang; the workers must not.
+        let read = tokio::task::spawn_blocking(move || {
+            let Some(makes) = file(&dir.join(name))? else { return Ok(None) };
+            let mut others = [const { None }; OTHERS.len()];
+            for (other, end) in others.iter_mut().zip(OTHERS) {
+                *other = file(&dir.join(format!("{name}.{end}")))?;
+            }
+            Ok(Some(Self { makes, others }))
+        });
+        read.await.map_err(|error| error.to_string())?
+    }
+}
+
+fn file(path: &Path) -> Result<Option<Vec<u8>>, String> {
+    match std::fs::read(path) {
+        Ok(bytes) if bytes.len() < KEY_BYTES => {
+            Err(format!("{} has {} bytes, fewer than {KEY_BYTES}", path.display(), bytes.len()))
         }
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(format!("{} cannot be read: {error}", path.display())),
     }
-    Ok((file(&dir.join("session"))?, others))
-}
-
-fn file(path: &Path) -> Result<Vec<u8>, String> {
-    let bytes = std::fs::read(path).map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
-    if bytes.len() < KEY_BYTES {
-        return Err(format!("{} has {} bytes, fewer than {KEY_BYTES}", path.display(), bytes.len()));
-    }
-    Ok(bytes)
 }
 
 fn digest(key: &hmac::Key, parts: &[&str]) -> [u8; 32] {
@@ -125,73 +148,6 @@ fn digest(key: &hmac::Key, parts: &[&str]) -> [u8; 32] {
     out
 }
 
-/// The keys of the files `request-state` and, while a change is under way, `request-state.previous`. Where there is no such
-/// file, one that lives with the process.
-pub(super) async fn request_state(dir: &Path) -> Result<Vec<[u8; 32]>, String> {
-    let mut keys = Vec::new();
-    for name in ["request-state", "request-state.previous"] {
-        let path = dir.join(name);
-        match tokio::fs::read(&path).await {
-            Ok(bytes) if bytes.len() < KEY_BYTES => {
-                return Err(format!("{} has {} bytes, fewer than {KEY_BYTES}", path.display(), bytes.len()));
-            }
-            Ok(bytes) => keys.push(Sha256::digest(&bytes).into()),
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(format!("{} cannot be read: {error}", path.display())),
-        }
-    }
-    if keys.is_empty() {
-        tracing::warn!(
-            "no file request-state in keys.dir: what a client brings back for a second round opens at this replica only"
-        );
-        keys.push(random_bytes());
-    }
-    Ok(keys)
-}
-
-/// Seals what replicas tell each other: the first key seals, all open.
-pub(crate) struct PeerKey(Vec<hmac::Key>);
-
-impl PeerKey {
-    /// Reads the files `peer` and, while a change is under way, `peer.previous` of that directory; `None` where there is no
-    /// `peer`.
-    pub(crate) async fn read(dir: &Path) -> Result<Option<Self>, String> {
-        let mut keys = Vec::new();
-        for path in [dir.join("peer"), dir.join("peer.previous")] {
-            match tokio::fs::try_exists(&path).await {
-                Ok(false) if keys.is_empty() => return Ok(None),
-                Ok(false) => {}
-                Ok(true) | Err(_) => keys.push(read(&path).await?),
-            }
-        }
-        Ok(Some(Self(keys)))
-    }
-
-    #[cfg(test)]
-    pub(crate) fn of(bytes: &[u8]) -> Self {
-        Self(vec![hmac::Key::new(hmac::HMAC_SHA256, bytes)])
-    }
-
-    pub(crate) fn sign(&self, bytes: &[u8]) -> [u8; 32] {
-        let mut out = [0; 32];
-        out.copy_from_slice(hmac::sign(&self.0[0], bytes).as_ref());
-        out
-    }
-
-    /// In constant time for each key.
-    pub(crate) fn signed(&self, bytes: &[u8], seal: &[u8]) -> bool {
-        self.0.iter().any(|key| hmac::verify(key, bytes, seal).is_ok())
-    }
-}
-
-async fn read(path: &Path) -> Result<hmac::Key, String> {
-    let bytes = tokio::fs::read(path).await.map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
-    if bytes.len() < KEY_BYTES {
-        return Err(format!("{} has {} bytes, fewer than {KEY_BYTES}", path.display(), bytes.len()));
-    }
-    Ok(hmac::Key::new(hmac::HMAC_SHA256, &bytes))
-}
-
 /// Random bytes fit for secrets.
 pub(crate) fn random_bytes<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
@@ -201,7 +157,7 @@ pub(crate) fn random_bytes<const N: usize>() -> [u8; N] {
 
 #[cfg(test)]
 mod tests {
-    use super::{PeerKey, SessionKey};
+    use super::SessionKey;
 
     #[test]
     fn parts_do_not_run_into_each_other() {
@@ -243,21 +199,5 @@ mod tests {
         std::fs::write(dir.path().join("session"), [7; 31]).expect("written");
         let error = SessionKey::read(dir.path()).await.expect_err("too short");
         assert!(error.contains("session has 31 bytes, fewer than 32"), "{error}");
-    }
-
-    #[tokio::test]
-    async fn a_peer_key_may_be_absent_and_must_not_be_short() {
-        let dir = tempfile::tempdir().expect("a directory");
-        assert!(PeerKey::read(dir.path()).await.expect("absent").is_none());
-        std::fs::write(dir.path().join("peer"), [7; 31]).expect("written");
-        assert!(PeerKey::read(dir.path()).await.is_err());
-        std::fs::write(dir.path().join("peer"), [7; 32]).expect("written");
-        let key = PeerKey::read(dir.path()).await.expect("read").expect("there");
-        assert!(key.signed(b"a", &key.sign(b"a")) && !key.signed(b"b", &key.sign(b"a")));
-        // While it is changed, both open.
-        std::fs::rename(dir.path().join("peer"), dir.path().join("peer.previous")).expect("renamed");
-        std::fs::write(dir.path().join("peer"), [8; 32]).expect("written");
-        let newer = PeerKey::read(dir.path()).await.expect("read").expect("there");
-        assert!(newer.signed(b"a", &key.sign(b"a")) && !key.signed(b"a", &newer.sign(b"a")));
     }
 }

@@ -23,7 +23,8 @@ use mcp_server_config::{Config, Keys, SessionStore};
 use crate::peers::Peers;
 
 pub use self::keys::SessionKey;
-pub(crate) use self::keys::{PeerKey, random_bytes};
+pub(crate) use self::keys::random_bytes;
+pub(crate) use self::keys::rotating::{PeerKey, StateKeys};
 pub use self::redis::{Redis, Unavailable, Waiting};
 pub use self::replica::Replica;
 pub use self::script::Script;
@@ -47,7 +48,7 @@ pub struct State {
     redis: Option<Arc<Redis>>,
     sessions_in_redis: bool,
     session_key: SessionKey,
-    request_state_keys: Vec<[u8; 32]>,
+    request_state_keys: Arc<StateKeys>,
     replica: Arc<Replica>,
     peers: Option<Arc<Peers>>,
 }
@@ -78,9 +79,10 @@ impl State {
             }
         };
         let request_state_keys = match &config.keys {
-            Some(keys) => keys::request_state(&keys.dir).await.map_err(StateError::Keys)?,
-            None => vec![random_bytes()],
+            Some(keys) => StateKeys::read(&keys.dir).await.map_err(StateError::Keys)?,
+            None => StateKeys::random(),
         };
+        let request_state_keys = Arc::new(request_state_keys);
         let replica = Replica::start(redis.clone());
         let peers = peers(config, sessions_in_redis, &replica).await.map_err(StateError::Keys)?;
         let this = Arc::new(Self { redis, sessions_in_redis, session_key, request_state_keys, replica, peers });
@@ -120,8 +122,8 @@ impl State {
         &self.session_key
     }
 
-    /// What seals the `requestState` of 2026-07-28: the first seals, all open.
-    pub(crate) fn request_state_keys(&self) -> &[[u8; 32]] {
+    /// What seals the `requestState` of 2026-07-28.
+    pub(crate) fn request_state_keys(&self) -> &Arc<StateKeys> {
         &self.request_state_keys
     }
 

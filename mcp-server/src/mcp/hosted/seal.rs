@@ -2,13 +2,16 @@
 //! of the client, who could change it, keep it, or give it to somebody else. So it is encrypted, and opens only for the
 //! same principal, the same method, name and arguments, and for a while.
 
-use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
+use std::sync::Arc;
+
+use aws_lc_rs::aead::{Aad, Nonce};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rmcp::model::{ClientRequest, JsonObject};
 use sha2::{Digest as _, Sha256};
 
 use crate::mcp::session::Owner;
+use crate::state::StateKeys;
 
 /// How long a client, and the person behind it, may take for its answers.
 const LIFETIME_SECONDS: u64 = 15 * 60;
@@ -17,8 +20,7 @@ const TIME_BYTES: usize = 8;
 
 /// Seals and opens.
 pub(super) struct Seal {
-    /// The first seals, all open: keys are changed without a moment in which answers are lost.
-    keys: Vec<RandomizedNonceKey>,
+    keys: Arc<StateKeys>,
 }
 
 /// It is not a state of ours for this caller and this call, or its time is over.
@@ -50,19 +52,15 @@ impl Purpose {
 }
 
 impl Seal {
-    /// From keys of 32 bytes, the one that seals first.
-    pub(super) fn new(keys: &[[u8; 32]]) -> Self {
-        let key = |bytes: &[u8; 32]| {
-            RandomizedNonceKey::new(&AES_256_GCM, bytes).expect("the key has the length of the algorithm")
-        };
-        Self { keys: keys.iter().map(key).collect() }
+    pub(super) fn new(keys: &Arc<StateKeys>) -> Self {
+        Self { keys: Arc::clone(keys) }
     }
 
     pub(super) fn seal(&self, state: &str, purpose: &Purpose, now: u64) -> Option<String> {
         let mut sealed = Vec::with_capacity(TIME_BYTES + state.len() + 16);
         sealed.extend_from_slice(&(now + LIFETIME_SECONDS).to_be_bytes());
         sealed.extend_from_slice(state.as_bytes());
-        let nonce = self.keys.first()?.seal_in_place_append_tag(Aad::from(purpose.0), &mut sealed).ok()?;
+        let nonce = self.keys.now().seals().seal_in_place_append_tag(Aad::from(purpose.0), &mut sealed).ok()?;
         let mut out = nonce.as_ref().to_vec();
         out.append(&mut sealed);
         Some(URL_SAFE_NO_PAD.encode(out))
@@ -71,7 +69,7 @@ impl Seal {
     pub(super) fn open(&self, sealed: &str, purpose: &Purpose, now: u64) -> Result<String, Broken> {
         let bytes = URL_SAFE_NO_PAD.decode(sealed).map_err(|_| Broken)?;
         let (nonce, sealed) = bytes.split_at_checked(NONCE_BYTES).ok_or(Broken)?;
-        let opened = self.keys.iter().find_map(|key| {
+        let opened = self.keys.now().open().find_map(|key| {
             let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
             let mut sealed = sealed.to_vec();
             let opened = key.open_in_place(nonce, Aad::from(purpose.0), &mut sealed).ok()?;
@@ -96,6 +94,11 @@ mod tests {
     use crate::auth::Caller;
     use crate::state::SessionKey;
 
+    fn seal(key: u8, previous: Option<u8>) -> Seal {
+        let previous = previous.map(|byte| [byte; 32]);
+        Seal::new(&Arc::new(StateKeys::of_bytes(&[key; 32], previous.as_ref().map(|bytes| &bytes[..]))))
+    }
+
     fn purpose(owner: &Owner, tool: &str, arguments: &Value) -> Purpose {
         let arguments = arguments.as_object().expect("an object").clone();
         let call = CallToolRequestParams::new(tool.to_owned()).with_arguments(arguments);
@@ -108,7 +111,7 @@ mod tests {
             Owner::of(&Caller::Anonymous, &SessionKey::random()),
             Owner::of(&Caller::Anonymous, &SessionKey::random()),
         );
-        let seal = Seal::new(&[[1; 32]]);
+        let seal = seal(1, None);
         let made_for = purpose(&alice, "pay", &json!({"to": "x", "amount": 1}));
         let sealed = seal.seal("secret state", &made_for, 1000).expect("sealed");
         assert!(!sealed.contains("secret"));
@@ -128,7 +131,7 @@ mod tests {
     #[test]
     fn nothing_that_was_changed_opens() {
         let owner = Owner::of(&Caller::Anonymous, &SessionKey::random());
-        let (seal, made_for) = (Seal::new(&[[1; 32]]), purpose(&owner, "t", &json!({})));
+        let (seal, made_for) = (seal(1, None), purpose(&owner, "t", &json!({})));
         let sealed = seal.seal("s", &made_for, 0).expect("sealed");
         let bytes = URL_SAFE_NO_PAD.decode(&sealed).expect("base64");
         for index in 0..bytes.len() {
@@ -145,8 +148,8 @@ mod tests {
     fn a_changed_key_opens_what_the_one_before_it_sealed() {
         let owner = Owner::of(&Caller::Anonymous, &SessionKey::random());
         let made_for = purpose(&owner, "t", &json!({}));
-        let sealed = Seal::new(&[[1; 32]]).seal("s", &made_for, 0).expect("sealed");
-        assert!(Seal::new(&[[2; 32], [1; 32]]).open(&sealed, &made_for, 1).is_ok());
-        assert_eq!(Seal::new(&[[2; 32]]).open(&sealed, &made_for, 1), Err(Broken));
+        let sealed = seal(1, None).seal("s", &made_for, 0).expect("sealed");
+        assert!(seal(2, Some(1)).open(&sealed, &made_for, 1).is_ok());
+        assert_eq!(seal(2, None).open(&sealed, &made_for, 1), Err(Broken));
     }
 }
