@@ -441,6 +441,75 @@ async fn a_handler_that_only_answers_may_ask_too_and_hears_of_it_from_every_repl
     assert_eq!(text(&reply.message().await), r#"{"name":"Ada"}"#);
 }
 
+#[tokio::test]
+async fn a_call_is_cancelled_from_whichever_replica_the_word_comes_to() {
+    let redis = Redis::start().await;
+    let replica = || async { Runtime::hosting(redis.config(config()), Handler::new(Counting)).await };
+    let (a, b) = (replica().await, replica().await);
+    let (on_a, on_b) = (Http::new(&a.url()).caller("alice"), Http::new(&b.url()).caller("alice"));
+    let cancel = json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 7}});
+    // Of one revision streams begin with an event, of the other with nothing; and the word may come right after the call.
+    for (version, pause) in [("2025-11-25", 300), ("2025-06-18", 300), ("2025-11-25", 0)] {
+        let opened = on_a.initialize(version).await;
+        let session = opened.header("mcp-session-id").expect("a session").to_owned();
+        let within = [("mcp-session-id", session.as_str())];
+        let running = {
+            let (http, session) = (on_a.clone(), session.clone());
+            tokio::spawn(async move { http.call_in(&session, "count", json!({"steps": 1_000_000})).await })
+        };
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+        eventually("the call runs", || a.metrics_text().contains("mcp_tool_calls_in_flight 1")).await;
+        let mallory = Http::new(&b.url()).caller("mallory");
+        assert_eq!(mallory.post(&within, &cancel).await.status, StatusCode::NOT_FOUND);
+        assert_eq!(on_b.post(&within, &cancel).await.status, StatusCode::ACCEPTED);
+        let mut reply = running.await.expect("no panic");
+        while let Some(event) = reply.event().await {
+            assert!(event.data().is_none_or(|data| data.get("id").is_none()), "{event:?}");
+        }
+        eventually("the handler has ended", || a.metrics_text().contains("mcp_tool_calls_in_flight 0")).await;
+        let key = format!("mcp:test-uid:events:{{{session}}}");
+        while !redis.ask::<Vec<String>>(&["HKEYS", &key]).await.is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn keys_are_changed_without_a_restart_and_what_is_under_way_still_opens() {
+    let redis = Redis::start().await;
+    let replica = || async { Runtime::hosting(redis.config(config()), Handler::new(Talkative::default())).await };
+    let a = replica().await;
+    let on_a = Http::new(&a.url()).caller("alice");
+    let state_of = |first: Value| first["result"]["requestState"].as_str().expect("a state").to_owned();
+    let again = |state: &str| json!({"name": "twice", "arguments": {}, "requestState": state, "inputResponses": {}});
+    let before = state_of(on_a.call("twice", json!({})).await);
+    let session = on_a.session().await;
+
+    for key in ["request-state", "peer"] {
+        std::fs::write(redis.dir.path().join("keys").join(key), [43; 32]).expect("written");
+    }
+    // It has never known the keys of before.
+    let b = replica().await;
+    let on_b = Http::new(&b.url()).caller("alice");
+    let refused = on_b.ask("tools/call", again(&before)).await.message().await;
+    assert_eq!(refused["error"]["code"], -32602, "{refused}");
+    let learned = async {
+        loop {
+            let state = state_of(on_a.call("twice", json!({})).await);
+            let opened = on_b.ask("tools/call", again(&state)).await.message().await;
+            // The session is at the other replica, to which this one seals.
+            let forwarded = on_b.call_in(&session, "any", json!({})).await.status;
+            if opened.get("result").is_some() && forwarded == StatusCode::OK {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(mcp_support::PATIENCE, learned).await.expect("the first replica reads its keys again");
+    let opened = on_a.ask("tools/call", again(&before)).await.message().await;
+    assert_eq!(text(&opened), "half a secret");
+}
+
 /// As [`Talkative`], without the capabilities to speak by itself.
 #[derive(Clone)]
 struct Asking;

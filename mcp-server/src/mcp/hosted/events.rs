@@ -3,6 +3,9 @@
 //! One redis stream for each stream of a session: `<prefix>:events:{<session>}:<stream>`, in the slot of the session.
 //! Entries have the numbers of the events. Only the replica that runs the call writes, and the last entry says that it is
 //! the last; a stream without it whose replica is gone has lost its call.
+//!
+//! Beside them the hash `<prefix>:events:{<session>}` has the stream of each call that runs for longer than a moment, by the
+//! id of its request: who is told at another replica that the call is cancelled finds the one that runs it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,11 +14,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use redis::streams::StreamRangeReply;
 
+use super::stream::FIRST;
 use crate::state::{Redis, Replica, Unavailable};
 
 /// How long a client may come again after a stream has ended, or after its last event.
 const KEPT: Duration = Duration::from_secs(300);
 const ENTRIES_AT_MOST: usize = 1024;
+/// No call runs for longer than its session may live.
+const RUNS_AT_MOST: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Where the events of all sessions are.
 pub(super) struct EventLog {
@@ -44,10 +50,19 @@ impl EventLog {
 
     /// Adds events, of which the first has that number. Without redis they are not kept: the call goes on all the same.
     pub(super) async fn append(&self, key: &str, request: Option<&str>, from: u64, events: &[Bytes], ended: bool) {
-        if events.is_empty() && !ended {
+        let begins = from <= FIRST && request.is_some();
+        if events.is_empty() && !ended && !begins {
             return;
         }
         let mut commands = redis::pipe();
+        if let (Some(request), Some((calls, stream))) = (request, key.rsplit_once(':')) {
+            if ended {
+                commands.cmd("HDEL").arg(calls).arg(request).ignore();
+            } else if begins {
+                commands.cmd("HSET").arg(calls).arg(request).arg(stream).ignore();
+                commands.cmd("EXPIRE").arg(calls).arg(RUNS_AT_MOST.as_secs()).ignore();
+            }
+        }
         for (number, event) in (from..).zip(events) {
             let entry = add(&mut commands, key, number).arg("event").arg(&event[..]);
             if let Some(request) = request {
@@ -89,6 +104,14 @@ impl EventLog {
 }
 
 impl EventLog {
+    /// The replica that runs the call which answers that request, if one does and has for a moment.
+    pub(super) async fn runs(&self, session: &str, request: &str) -> Result<Option<String>, Unavailable> {
+        let mut command = redis::cmd("HGET");
+        command.arg(self.redis.key(&format!("events:{{{session}}}"))).arg(request);
+        let stream: Option<String> = self.redis.run(&command).await?;
+        Ok(stream.and_then(|stream| Some(stream.split_once('.')?.0.to_owned())))
+    }
+
     /// The replica of that name runs.
     pub(super) async fn is_alive(&self, replica: &str) -> Result<bool, Unavailable> {
         self.replica.is_alive(replica).await
@@ -106,7 +129,7 @@ impl EventLog {
         let event = format!(
             "id: {name}-{number}\ndata: {{\"jsonrpc\":\"2.0\",\"id\":{id},\"error\":{{\"code\":-32603,\"message\":\"{LOST}\"}}}}\n\n"
         );
-        self.append(key, None, number, &[event.into()], true).await;
+        self.append(key, Some(&id), number, &[event.into()], true).await;
     }
 }
 

@@ -30,7 +30,7 @@ use crate::mcp::envelope::{Envelope, Kind};
 use crate::mcp::error::{Failure, code};
 use crate::mcp::revision;
 use crate::mcp::session::{self, Entry, Found, Owner, Record, Refusal, Streaming};
-use crate::peers::Holder;
+use crate::peers::{Forwarded, Holder};
 
 /// A session keeps its `initialize` for as long as it lives, here and in redis.
 const MAX_INITIALIZE_BYTES: usize = 32 * 1024;
@@ -38,6 +38,8 @@ const MAX_INITIALIZE_BYTES: usize = 32 * 1024;
 const QUICK: Duration = Duration::from_millis(50);
 /// How long a client waits before it comes again for a stream that broke off.
 pub(super) const RETRY: Duration = Duration::from_secs(3);
+/// Pauses before it is asked which replica runs a call: of one that has only just begun, redis does not know yet.
+const CALL_IS_KNOWN_AFTER: [Duration; 3] = [Duration::ZERO, Duration::from_millis(100), Duration::from_millis(400)];
 
 /// Where the caller's session is.
 enum Entered<S: ServerHandler> {
@@ -72,7 +74,10 @@ impl<S: ServerHandler> Hosted<S> {
             (&Method::GET, _) => self.listen(&entry, &parts).await,
             (_, Some(envelope)) => Ok(match envelope.kind {
                 Kind::Request => call(self, &entry, parts, envelope).await,
-                Kind::Notification => notify(&entry, parts, envelope),
+                Kind::Notification => {
+                    self.notify(&entry, parts, envelope);
+                    body::empty(StatusCode::ACCEPTED)
+                }
                 Kind::Response => match self.asked_elsewhere(envelope).await? {
                     Some(holder) => self.forward(&parts, Some(envelope), &holder).await?,
                     None => answered(&entry, envelope),
@@ -93,7 +98,7 @@ impl<S: ServerHandler> Hosted<S> {
         if self.shared.draining.is_cancelled() {
             return Err(Refusal::Draining);
         }
-        self.gate.check_room()?;
+        let begun = self.gate.begin(&parts.extensions).await?;
         let Ok(Typed { request: ClientRequest::InitializeRequest(mut initialize), meta }) = request::request(envelope)
         else {
             return Ok(unfit(StatusCode::BAD_REQUEST).of(id).response());
@@ -101,9 +106,8 @@ impl<S: ServerHandler> Hosted<S> {
         initialize.params.protocol_version = self.negotiate(&initialize.params.protocol_version);
         let version = initialize.params.protocol_version.clone();
 
-        let name = session::new_id();
         let session =
-            Session::new(Arc::clone(&name), self.handler(), Arc::clone(&self.shared), initialize.params.clone());
+            Session::new(Arc::clone(&begun.id), self.handler(), Arc::clone(&self.shared), initialize.params.clone());
         session.greet();
         let mut context = RequestContext::new(request::id(raw), session.line().peer().clone());
         context.meta = meta;
@@ -116,11 +120,11 @@ impl<S: ServerHandler> Hosted<S> {
         if result.is_err() {
             return Ok(body::json(StatusCode::OK, message));
         }
-        let entry = self.gate.hold(name, owner, None, Arc::clone(&session))?;
+        let entry = self.gate.hold(begun, owner, Arc::clone(&session))?;
         if let Some(record) = session.record()
             && let Err(refusal) = self.gate.publish(&entry, record).await
         {
-            self.gate.release(&entry.id);
+            self.gate.give_up(&entry.id).await;
             return Err(refusal);
         }
         let mut response = body::json(StatusCode::OK, message);
@@ -184,6 +188,37 @@ impl<S: ServerHandler> Hosted<S> {
         }
     }
 
+    fn notify(&self, entry: &Held<S>, parts: Parts, envelope: &Arc<Envelope>) {
+        let session = &entry.content;
+        if envelope.method() != "notifications/cancelled" {
+            let mut notification = request::notification(envelope);
+            notification.extensions_mut().insert(parts);
+            session.line().push(ClientJsonRpcMessage::notification(notification));
+            return;
+        }
+        let Some((id, reason)) = cancelled(&envelope.bytes) else { return };
+        if !session.cancel(&id, reason) && !session.speaks() && parts.extensions.get::<Forwarded>().is_none() {
+            self.cancel_elsewhere(Arc::clone(&entry.id), id, parts, envelope.bytes.clone());
+        }
+    }
+
+    /// Any replica may run a call of a session whose handler only answers. The client waits for nothing.
+    fn cancel_elsewhere(&self, session: Arc<str>, call: Box<RawValue>, parts: Parts, body: Bytes) {
+        let (Some(log), Some(peers)) = (&self.shared.events, self.shared.state.peers()) else { return };
+        let (log, peers) = (Arc::clone(log), Arc::clone(peers));
+        tokio::spawn(async move {
+            for pause in CALL_IS_KNOWN_AFTER {
+                tokio::time::sleep(pause).await;
+                let Ok(replica) = log.runs(&session, call.get()).await else { return };
+                let Some(replica) = replica.filter(|replica| replica != peers.id()) else { continue };
+                if let Ok(Some(holder)) = peers.find(&replica).await {
+                    let _ = peers.forward(&parts, body, &holder).await;
+                }
+                return;
+            }
+        });
+    }
+
     fn take_over(&self, name: Arc<str>, owner: Owner, record: Record) -> Result<Held<S>, Refusal> {
         let client: InitializeRequestParams = serde_json::from_str(&record.content).map_err(|_| Refusal::NotFound)?;
         let session = Session::new(Arc::clone(&name), self.handler(), Arc::clone(&self.shared), client.clone());
@@ -194,9 +229,7 @@ impl<S: ServerHandler> Hosted<S> {
             line.push(ClientJsonRpcMessage::request(initialize, RequestId::Number(-1)));
             line.push(ClientJsonRpcMessage::notification(InitializedNotification::default().into()));
         }
-        let entry = self.gate.hold(name, owner, Some(record.created), session)?;
-        let _ = entry.record.set(record.content);
-        Ok(entry)
+        self.gate.take_over(name, owner, record, session)
     }
 
     /// The stream of a session, or one that broke off.
@@ -297,20 +330,6 @@ impl Drop for Unseen {
             stream.end();
         }
     }
-}
-
-fn notify<S: ServerHandler>(entry: &Held<S>, parts: Parts, envelope: &Envelope) -> Response {
-    let session = &entry.content;
-    if envelope.method() == "notifications/cancelled" {
-        if let Some((id, reason)) = cancelled(&envelope.bytes) {
-            session.cancel(&id, reason);
-        }
-    } else {
-        let mut notification = request::notification(envelope);
-        notification.extensions_mut().insert(parts);
-        session.line().push(ClientJsonRpcMessage::notification(notification));
-    }
-    body::empty(StatusCode::ACCEPTED)
 }
 
 fn answered<S: ServerHandler>(entry: &Held<S>, envelope: &Envelope) -> Response {

@@ -130,9 +130,9 @@ impl<S: ServerHandler> Hosted<S> {
         // What a handler that speaks by itself says, it says in the process that holds the session.
         let gate = match (&redis, state.peers()) {
             (Some(redis), Some(peers)) if session::speaks(&handler.get_info()) => {
-                Gate::holding(&config.sessions, Arc::clone(redis), Arc::clone(peers))
+                Gate::holding(&config.sessions, Arc::clone(redis), Arc::clone(peers), metrics)
             }
-            (redis, _) => Gate::new(&config.sessions, redis.clone()),
+            (redis, _) => Gate::new(&config.sessions, redis.clone(), metrics),
         };
         let gate = Arc::new(gate);
         gate.start_sweeping(&config.sessions);

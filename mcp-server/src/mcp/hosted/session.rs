@@ -216,19 +216,20 @@ impl<S: ServerHandler> Session<S> {
         state.kept.iter().chain([&self.beside]).find(|stream| stream.name() == name).cloned()
     }
 
-    /// The client has cancelled a request: the handler hears of it, and there will be no answer.
-    pub(super) fn cancel(self: &Arc<Self>, id: &RawValue, reason: Option<String>) {
+    /// The client has cancelled a request: the handler hears of it, and there will be no answer. Returns whether it runs here.
+    pub(super) fn cancel(self: &Arc<Self>, id: &RawValue, reason: Option<String>) -> bool {
         let (line, number, ongoing) = {
             let mut state = self.lock();
             let number = state.calls.iter().find(|(_, call)| call.id.get() == id.get()).map(|(number, _)| *number);
-            let Some(number) = number else { return };
-            let Some(ongoing) = state.calls.remove(&number) else { return };
+            let Some(number) = number else { return false };
+            let Some(ongoing) = state.calls.remove(&number) else { return false };
             (self.line_of(&mut state), number, ongoing)
         };
         ongoing.stream.end();
         let params = CancelledNotificationParam::new(Some(RequestId::Number(number)), reason);
         let cancelled = ClientNotification::CancelledNotification(CancelledNotification::new(params));
         line.push(ClientJsonRpcMessage::notification(cancelled));
+        true
     }
 
     /// The client's answer to a request of ours. One that nobody waits for is ignored.

@@ -51,7 +51,7 @@ struct Log {
 }
 
 /// The number of the first message; 0 is that of the event which begins a stream, where there is one.
-const FIRST: u64 = 1;
+pub(super) const FIRST: u64 = 1;
 
 struct Inner {
     events: VecDeque<Bytes>,
