@@ -88,12 +88,18 @@ pub(crate) fn explain(error: &Error) -> Invalid {
         Error::InvalidScalar { ty: "u16", .. } => "expected a whole number from 0 to 65535".to_owned(),
         Error::InvalidScalar { ty: "u32", .. } => "expected a whole number from 0 to 4294967295".to_owned(),
         Error::InvalidScalar { ty: "bool", .. } => "expected true or false".to_owned(),
-        other => UserMessageFormatter.format_message(other).into_owned(),
+        other => without_value(&UserMessageFormatter.format_message(other)),
     };
     Invalid(match error.location() {
         Some(location) if location.line() > 0 => format!("line {}: {message}", location.line()),
         _ => message,
     })
+}
+
+/// Types such as URLs say why, and then what: that may be a URL with a password.
+fn without_value(message: &str) -> String {
+    let reason = message.split_once(": \"").filter(|_| message.ends_with('"'));
+    reason.map_or(message, |(reason, _)| reason).to_owned()
 }
 
 /// What was perhaps meant, else everything that could be.

@@ -4,7 +4,7 @@
 use serde_json::{Map, Value};
 
 use crate::parse::{explain, read};
-use crate::{Invalid, Live, Unknown};
+use crate::{FORMAT_VERSION, Invalid, Live, Unknown};
 
 /// Reads the file without the keys that this release does not know, and names them.
 pub(crate) fn ignore(text: &str) -> Result<(Live, Vec<Unknown>), Invalid> {
@@ -16,8 +16,21 @@ pub(crate) fn ignore(text: &str) -> Result<(Live, Vec<Unknown>), Invalid> {
     let mut unknown = Vec::new();
     prune(&mut file, &schema, definitions, "", &mut unknown);
     unknown.sort_unstable_by(|one: &Unknown, other| one.0.cmp(&other.0));
-    let live = serde_json::from_value(file).map_err(|error| Invalid(error.to_string()))?;
+    let live = serde_json::from_value(file.clone()).map_err(|_| explain_section(&file))?;
     Ok((live, unknown))
+}
+
+/// The section that is wrong, and why. Its lines are no longer those of the file.
+fn explain_section(file: &Value) -> Invalid {
+    let Value::Object(sections) = file else { return Invalid("line 1: expected sections".to_owned()) };
+    let wrong = sections.iter().find_map(|(name, section)| {
+        let version = ("formatVersion".to_owned(), FORMAT_VERSION.into());
+        let alone = Value::Object(Map::from_iter([version, (name.clone(), section.clone())]));
+        let Invalid(reason) = explain(&read::<Live>(&alone.to_string()).err()?);
+        let reason = reason.strip_prefix("line 1: ").unwrap_or(&reason);
+        Some(Invalid(format!("{name}: {reason}")))
+    });
+    wrong.unwrap_or_else(|| Invalid("line 1: the sections do not fit together".to_owned()))
 }
 
 fn prune(value: &mut Value, schema: &Value, definitions: &Map<String, Value>, path: &str, unknown: &mut Vec<Unknown>) {

@@ -20,7 +20,7 @@ const MAX_DEPTH: usize = 100;
 const MAX_ID_BYTES: usize = 1024;
 /// Messages of one batch at most: each counts as a request all the same.
 const MAX_BATCH: usize = 50;
-const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
+pub(super) const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 /// SEP-414: the one name in `_meta` that has no prefix.
 const META_TRACE: &str = "traceparent";
 
@@ -64,9 +64,7 @@ impl Refused {
 /// Reads what decides from a message.
 pub(super) fn parse(bytes: Bytes) -> Result<Envelope, Refused> {
     let text = std::str::from_utf8(&bytes).map_err(|_| Refused::parse())?;
-    if nests_deeper(text.as_bytes(), MAX_DEPTH) {
-        return Err(Refused::invalid("The message is nested too deeply."));
-    }
+    check_shape(text.as_bytes(), MAX_DEPTH)?;
     match text.trim_ascii_start().as_bytes().first() {
         Some(b'{') => {}
         Some(b'[') => return Err(refuse_batch(text)),
@@ -98,9 +96,7 @@ pub(super) fn is_batch(bytes: &[u8]) -> bool {
 
 /// Reads each message of a batch. One that is wrong refuses all: nothing of a batch has happened yet.
 pub(super) fn parse_batch(bytes: &Bytes) -> Result<Vec<Envelope>, Refused> {
-    if nests_deeper(bytes, MAX_DEPTH + 1) {
-        return Err(Refused::invalid("The message is nested too deeply."));
-    }
+    check_shape(bytes, MAX_DEPTH + 1)?;
     let messages: Vec<&RawValue> = serde_json::from_slice(bytes).map_err(|_| Refused::parse())?;
     if messages.is_empty() {
         return Err(Refused::invalid("A batch must not be empty."));
@@ -144,27 +140,57 @@ fn check_id(id: &RawValue) -> Result<Box<RawValue>, Refused> {
     Ok(id.to_owned())
 }
 
-/// The objects and arrays of the text are nested deeper than that. Linear, and before any parser that recurses.
-fn nests_deeper(text: &[u8], limit: usize) -> bool {
-    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
-    for byte in text {
-        match (in_string, *byte) {
-            (true, _) if escaped => escaped = false,
-            (true, b'\\') => escaped = true,
-            (true, b'"') => in_string = false,
-            (true, _) => {}
-            (false, b'"') => in_string = true,
-            (false, b'{' | b'[') => {
+/// Refuses what parsers behind us would choke on or read in different ways, before any that recurses. Linear.
+fn check_shape(text: &[u8], depth_at_most: usize) -> Result<(), Refused> {
+    let (mut depth, mut at) = (0_usize, 0);
+    while let Some(byte) = text.get(at) {
+        at += 1;
+        match byte {
+            b'"' => at += string_length(&text[at..]),
+            b'{' | b'[' => {
                 depth += 1;
-                if depth > limit {
-                    return true;
+                if depth > depth_at_most {
+                    return Err(Refused::invalid("The message is nested too deeply."));
                 }
             }
-            (false, b'}' | b']') => depth = depth.saturating_sub(1),
-            (false, _) => {}
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            b'0'..=b'9' => {
+                let begin = at - 1;
+                at = begin + number_length(&text[begin..]);
+                if is_out_of_range(&text[begin..at]) {
+                    return Err(Refused::invalid("The message has a number that is out of range."));
+                }
+            }
+            _ => {}
         }
     }
-    false
+    Ok(())
+}
+
+/// Up to and with the quote that ends the string.
+fn string_length(text: &[u8]) -> usize {
+    let mut at = 0;
+    while let Some(found) = memchr::memchr2(b'"', b'\\', text.get(at..).unwrap_or_default()) {
+        at += found;
+        if text[at] == b'"' {
+            return at + 1;
+        }
+        at += 2;
+    }
+    text.len()
+}
+
+fn number_length(text: &[u8]) -> usize {
+    let ends = |byte: &u8| !matches!(byte, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-');
+    text.iter().position(ends).unwrap_or(text.len())
+}
+
+/// `1e999` is JSON, but no number that anybody can hold: one parser makes it infinity, another nothing at all, and a third
+/// refuses it. No program that writes JSON writes it.
+fn is_out_of_range(number: &[u8]) -> bool {
+    let suspicious = number.len() > f64::MAX_10_EXP as usize || memchr::memchr2(b'e', b'E', number).is_some();
+    // What is no number at all is told by the parser.
+    suspicious && serde_json::from_slice::<f64>(number).is_err() && serde_json::from_slice::<IgnoredAny>(number).is_ok()
 }
 
 /// The members of a message.

@@ -133,6 +133,24 @@ fn depth_is_bounded_and_brackets_in_strings_do_not_count() {
 }
 
 #[test]
+fn a_number_that_nobody_can_hold_is_refused_and_one_that_is_large_is_not() {
+    let with = |text: &str| format!(r#"{{"jsonrpc":"2.0","id":1,"method":"a","params":{{"x":[{text}]}}}}"#);
+    let digits = "9".repeat(400);
+    for number in ["1e999", "-1E+999", "0.1e400", &digits, &format!("-{digits}.5")] {
+        assert_eq!(refusal(&with(number)).0, code::INVALID_REQUEST, "{number}");
+        assert!(read(&with(&format!("\"{number}\""))).is_ok(), "text is text");
+        let batch = Bytes::from(format!("[{}]", with(number)));
+        assert_eq!(parse_batch(&batch).expect_err("refused").code, code::INVALID_REQUEST);
+    }
+    for number in ["1e308", "1e-999", "0e999", "12345678901234567890", &digits[..308]] {
+        assert!(read(&with(number)).is_ok(), "{number}");
+    }
+    for junk in ["1e", "1e+", "1.e5", "1-1"] {
+        assert_eq!(refusal(&with(junk)).0, code::PARSE_ERROR, "{junk}");
+    }
+}
+
+#[test]
 fn an_overlong_id_is_refused() {
     let text = format!(r#"{{"jsonrpc":"2.0","id":"{}","method":"a"}}"#, "x".repeat(MAX_ID_BYTES));
     assert_eq!(refusal(&text).0, code::INVALID_REQUEST);

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::Envelope;
+use super::unambiguous::Unambiguous;
 use crate::mcp::error::{Failure, code};
 use crate::mcp::revision;
 
@@ -69,7 +70,7 @@ pub(crate) fn check(
         Some(_) => return Err(mismatch("The header Mcp-Method differs from the method of the message.")),
         None => return Err(mismatch("The header Mcp-Method is missing.")),
     }
-    if let Some(name) = named(envelope) {
+    if let Some(name) = named(envelope)? {
         match only(headers, &NAME)?.map(decode) {
             Some(Some(header)) if header == name => {}
             Some(_) => return Err(mismatch("The header Mcp-Name differs from the name or URI of the message.")),
@@ -80,25 +81,28 @@ pub(crate) fn check(
 }
 
 /// What the header Mcp-Name repeats; for tasks that is their id (SEP-2663).
-fn named(envelope: &Envelope) -> Option<Cow<'_, str>> {
+fn named(envelope: &Envelope) -> Result<Option<Cow<'_, str>>, Failure<'static>> {
     match envelope.method() {
-        "tools/call" | "prompts/get" | "resources/read" => envelope.name.as_deref().map(Cow::Borrowed),
-        "tasks/get" | "tasks/update" | "tasks/cancel" => task(envelope).map(Cow::Owned),
-        _ => None,
+        "tools/call" | "prompts/get" | "resources/read" => Ok(envelope.name.as_deref().map(Cow::Borrowed)),
+        "tasks/get" | "tasks/update" | "tasks/cancel" => Ok(task(envelope)?.map(Cow::Owned)),
+        _ => Ok(None),
     }
 }
 
-fn task(envelope: &Envelope) -> Option<String> {
+fn task(envelope: &Envelope) -> Result<Option<String>, Failure<'static>> {
     #[derive(Deserialize)]
     struct Message {
-        params: Params,
+        params: Option<Params>,
     }
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Params {
-        task_id: String,
+        task_id: Option<String>,
     }
-    serde_json::from_slice::<Message>(&envelope.bytes).ok().map(|message| message.params.task_id)
+    // An id that is there twice, or is no text, must not pass for none: a backend may well read it.
+    let message: Message = serde_json::from_slice(&envelope.bytes)
+        .map_err(|_| mismatch("The header Mcp-Name cannot be compared: the message has no readable taskId."))?;
+    Ok(message.params.and_then(|params| params.task_id))
 }
 
 fn check_arguments(
@@ -113,9 +117,11 @@ fn check_arguments(
     #[derive(Deserialize)]
     struct Params {
         #[serde(default)]
-        arguments: Value,
+        arguments: Unambiguous,
     }
-    let arguments = serde_json::from_slice::<Message>(&envelope.bytes).map_or(Value::Null, |m| m.params.arguments);
+    // Arguments that cannot be read here must not pass for none: a backend may well read them.
+    let Message { params: Params { arguments: Unambiguous(arguments) } } = serde_json::from_slice(&envelope.bytes)
+        .map_err(|_| mismatch("The headers Mcp-Param-… cannot be compared: the arguments cannot be read."))?;
     for (path, name) in mirrored {
         let argument = path.iter().try_fold(&arguments, |value, key| value.get(key)).filter(|value| !value.is_null());
         let same = match (only(headers, name)?.map(decode), argument) {
@@ -153,7 +159,7 @@ fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>
 }
 
 /// `=?base64?…?=` carries what a header cannot. `None`: it is no such text.
-fn decode(value: &str) -> Option<Cow<'_, str>> {
+pub(super) fn decode(value: &str) -> Option<Cow<'_, str>> {
     let Some(inner) = value.strip_prefix("=?base64?").and_then(|inner| inner.strip_suffix("?=")) else {
         return Some(Cow::Borrowed(value));
     };
@@ -271,5 +277,30 @@ mod tests {
         assert!(!check(&json!({}), &[("mcp-param-region", "eu")]));
         assert!(!check(&json!({"deep": {"flag": true}}), &[("mcp-param-flag", "True")]));
         assert!(Mirrored::of(json!({"properties": {"a": {}}}).as_object().expect("an object")).is_none());
+    }
+
+    /// A parser that gives up where a backend's goes on must not make us think that there is nothing to compare.
+    #[test]
+    fn what_cannot_be_read_without_doubt_does_not_pass_for_nothing() {
+        let schema = json!({"properties": {"region": {"type": "string", "x-mcp-header": "Region"}}});
+        let mirrored = Mirrored::of(schema.as_object().expect("an object")).expect("some");
+        let message = |method: &str, params: &str| Envelope {
+            bytes: Bytes::from(format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{params}}}"#)),
+            method: Some(method.to_owned()),
+            name: (method == "tools/call").then(|| "t".to_owned()),
+            ..Envelope::new(Kind::Request)
+        };
+        let call = [("mcp-method", "tools/call"), ("mcp-name", "t")];
+        for arguments in [r#"{"region":"eu","x":"\ud800"}"#, r#"{"region":"eu","region":null}"#] {
+            let call_with = message("tools/call", &format!(r#"{{"name":"t","arguments":{arguments}}}"#));
+            assert!(!agrees(&call, &call_with, Some(&mirrored)), "{arguments}");
+            assert!(agrees(&call, &call_with, None), "nothing is compared");
+        }
+        let twice = message("tools/call", r#"{"name":"t","arguments":{},"arguments":{"region":"eu"}}"#);
+        assert!(!agrees(&call, &twice, Some(&mirrored)));
+        for params in [r#"{"taskId":"a","taskId":"b"}"#, r#"{"taskId":"\ud800"}"#, r#"{"taskId":7}"#] {
+            assert!(!agrees(&[("mcp-method", "tasks/get")], &message("tasks/get", params), None), "{params}");
+        }
+        assert!(agrees(&[("mcp-method", "tasks/get")], &message("tasks/get", "{}"), None), "there is none");
     }
 }
