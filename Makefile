@@ -1,6 +1,6 @@
 # `make demo` on a fresh Debian-like machine with Rust, Go and Node, as root, is all that it takes.
 
-.PHONY: demo down test check conformance sdk-clients generate bench-runtime
+.PHONY: demo down test check conformance sdk-clients generate bench-runtime fuzz
 
 # A real Kubernetes, the operator, two servers, and a client that we did not write
 demo:
@@ -25,6 +25,10 @@ conformance:
 # Clients of the official TypeScript, Python and Go SDKs, in both protocol eras
 sdk-clients:
 	@.ci/sdk-clients
+
+# Random input to the parsers, SECONDS_EACH (60) for each; what is found once is kept in fuzz/corpus. ARGS: the targets
+fuzz:
+	@.ci/fuzz $(ARGS)
 
 # Write anew what is generated from code: the definition, the chart's copy and roles, tables of the documentation
 generate:

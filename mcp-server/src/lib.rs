@@ -19,6 +19,8 @@ pub mod auth;
 pub mod backend;
 pub mod database;
 pub mod drain;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod health;
 pub mod healthcheck;
 pub mod http;

@@ -21,6 +21,8 @@ use mcp_server_config::{Auth, Live, Tools};
 pub(crate) use self::filter::filter;
 pub(crate) use self::listing::Listing;
 pub(crate) use self::pattern::Patterns;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use self::pattern::check as check_pattern;
 use self::scopes::{Hierarchy, Needed};
 use crate::auth::Caller;
 use crate::mcp::envelope::Envelope;

@@ -6,7 +6,10 @@ mod batch;
 mod bodies;
 mod headers;
 mod message;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod properties;
 pub(crate) mod standard_headers;
+mod unambiguous;
 
 use std::sync::Arc;
 use std::time::Duration;
