@@ -26,6 +26,7 @@ mod schema;
 mod server;
 mod state;
 mod status;
+mod tls;
 
 pub use auth::{Algorithm, Anonymous, Auth, Introspected, Introspection, Issuer};
 pub use backend::{Backend, Builtin, Container, ContainerProbes};
@@ -44,3 +45,4 @@ pub use scaling::{Autoscaling, Strategy};
 pub use server::{McpServer, McpServerSpec};
 pub use state::{Database, Redis, RedisCluster, RedisSentinel, RedisTls, SessionStore, Sessions};
 pub use status::{Address, McpServerStatus, ServerInfo, ToolsInfo};
+pub use tls::{CipherFamily, ClientAuth, Tls, TlsVersion};

@@ -39,7 +39,7 @@ fn enabled() -> bool {
     true
 }
 
-/// The Service in front of the pods: port 80 for MCP, and `management`.
+/// The Service in front of the pods: port 80 for MCP (443 with `tls`), and `management`.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct Service {
@@ -50,7 +50,7 @@ pub struct Service {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 64))]
     pub annotations: BTreeMap<String, String>,
-    /// Application protocol of the MCP port, as in a Service.
+    /// Application protocol of the MCP port, as in a Service. Default: https with `tls`, else none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
     pub app_protocol: Option<String>,

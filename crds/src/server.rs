@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Auth, Autoscaling, Backend, Cors, Database, Disruption, Expose, McpServerStatus, NetworkPolicy, Observability, Pod,
-    RateLimits, Redis, Runtime, Service, Sessions, Strategy, Tools,
+    RateLimits, Redis, Runtime, Service, Sessions, Strategy, Tls, Tools,
 };
 
 /// A production MCP endpoint: the server that you have, behind mcp-operator's runtime.
@@ -58,6 +58,10 @@ use crate::{
     "!has(self.observability.metrics.serviceMonitor) || (self.service.type == 'ClusterIP' && self.observability.metrics.enabled)",
     "serviceMonitor needs metrics.enabled and service.type: ClusterIP: other types do not publish the management port"
 ))]
+#[x_kube(validation = (
+    "!has(self.tls) || !has(self.tls.issuerRef) || !has(self.expose) || !has(self.expose.tls) || !has(self.expose.tls.secretName) || self.expose.tls.secretName != self.tls.secretName",
+    "tls.issuerRef and expose.tls would fill the same Secret with two certificates: name two Secrets"
+))]
 pub struct McpServerSpec {
     /// What answers the MCP calls behind the runtime.
     pub backend: Backend,
@@ -96,6 +100,9 @@ pub struct McpServerSpec {
     /// The database. Without it there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub database: Option<Database>,
+    /// TLS inside of the pod. Without it the runtime speaks plain HTTP; TLS of the route is `expose.tls`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
     /// Which web pages may call the server from a browser.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cors: Option<Cors>,

@@ -111,6 +111,7 @@ fn the_defaults_of_the_schema_and_of_the_types_agree() {
                 "introspection": {"clientId": "a", "clientSecretRef": {"name": "a", "key": "a"}}
             }]},
             "redis": {"urlSecretRef": {"name": "a", "key": "a"}},
+            "tls": {"secretName": "b", "issuerRef": {"name": "a"}},
             "database": {"urlSecretRef": {"name": "a", "key": "a"}},
             "rateLimits": {"perPrincipal": {"requests": 1}, "perTool": [{"tools": ["a"], "requests": 1}]},
             "observability": {"otlp": {"endpoint": "http://a"}},

@@ -9,6 +9,7 @@ pub enum Kind {
     ServiceAccount,
     ConfigMap,
     Secret,
+    Certificate,
     NetworkPolicy,
     Service,
     PodDisruptionBudget,
@@ -21,10 +22,11 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order of writing.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::ServiceAccount,
         Self::ConfigMap,
         Self::Secret,
+        Self::Certificate,
         Self::NetworkPolicy,
         Self::Service,
         Self::PodDisruptionBudget,
@@ -42,6 +44,7 @@ impl Kind {
             Self::ServiceAccount => "ServiceAccount",
             Self::ConfigMap => "ConfigMap",
             Self::Secret => "Secret",
+            Self::Certificate => "Certificate",
             Self::NetworkPolicy => "NetworkPolicy",
             Self::Service => "Service",
             Self::PodDisruptionBudget => "PodDisruptionBudget",
@@ -56,7 +59,7 @@ impl Kind {
     /// Whether it is somebody else's kind, which a cluster may lack.
     #[must_use]
     pub fn is_optional(self) -> bool {
-        matches!(self, Self::ServiceMonitor | Self::HttpRoute)
+        matches!(self, Self::Certificate | Self::ServiceMonitor | Self::HttpRoute)
     }
 
     /// Where the API server has it.
@@ -66,6 +69,7 @@ impl Kind {
             Self::ServiceAccount => ("", "v1", "serviceaccounts"),
             Self::ConfigMap => ("", "v1", "configmaps"),
             Self::Secret => ("", "v1", "secrets"),
+            Self::Certificate => ("cert-manager.io", "v1", "certificates"),
             Self::Service => ("", "v1", "services"),
             Self::Deployment => ("apps", "v1", "deployments"),
             Self::PodDisruptionBudget => ("policy", "v1", "poddisruptionbudgets"),

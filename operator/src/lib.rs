@@ -37,6 +37,7 @@ pub mod status;
 pub mod events;
 pub mod text;
 // Around it: the process.
+pub mod cert_manager;
 pub mod cli;
 pub mod client;
 pub mod health;

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use mcp_crds::McpServerStatus;
@@ -37,6 +37,8 @@ pub struct Remembered {
     repairs: BTreeMap<(Kind, String, String), Vec<Instant>>,
     environment: HashMap<(Kind, String), (String, Part)>,
     digest_key: Option<DigestKey>,
+    /// The authorities of a certificate, and the version that they were read in.
+    authorities: Option<(String, Arc<str>)>,
 }
 
 /// A generated key of the server, from that version of its Secret.
@@ -123,6 +125,17 @@ impl Remembered {
     /// See [`Remembered::digest_key`].
     pub fn remember_digest_key(&mut self, version: &str, key: Vec<u8>) {
         self.digest_key = Some(DigestKey { version: version.to_owned(), key });
+    }
+
+    /// The certificate authorities, if they were read in that version.
+    #[must_use]
+    pub fn authorities(&self, version: &str) -> Option<Arc<str>> {
+        self.authorities.as_ref().filter(|(known, _)| known == version).map(|(_, bundle)| Arc::clone(bundle))
+    }
+
+    /// See [`Remembered::authorities`].
+    pub fn remember_authorities(&mut self, version: String, bundle: Arc<str>) {
+        self.authorities = Some((version, bundle));
     }
 
     /// Counts a repair; returns how many there were lately, this one included.

@@ -76,6 +76,13 @@ pub const SERVED: &[Rule] = &[
         why: "children",
     },
     Rule {
+        group: "cert-manager.io",
+        resources: &["certificates"],
+        names: &[],
+        verbs: APPLIED,
+        why: "children of servers with TLS inside of the pod, where cert-manager is installed",
+    },
+    Rule {
         group: "gateway.networking.k8s.io",
         resources: &["httproutes"],
         names: &[],

@@ -20,7 +20,7 @@ use crate::desired::{Children, Identity, desired};
 use crate::error::{Error, Retry};
 use crate::exposure;
 use crate::kind::Kind;
-use crate::resolve::{Resolution, environment, resolve};
+use crate::resolve::{Resolution, authorities, environment, resolve};
 use crate::status::{self, Observed, Outcome};
 use crate::verify::Target;
 
@@ -82,6 +82,8 @@ struct Plan {
     id: Identity,
     resolution: Resolution,
     children: Children,
+    /// By which the certificate of the pods is checked.
+    authorities: Option<Arc<str>>,
 }
 
 fn object(entry: &Server) -> (Arc<McpServer>, Result<(), Error>) {
@@ -105,7 +107,8 @@ async fn plan(server: &McpServer, key: &Key, ctx: &Context) -> Result<Plan, Erro
         resolution.resolved.env_digest = environment::digest(server, &id, ctx).await?;
     }
     let children = desired(server, &resolution.resolved, &ctx.settings)?;
-    Ok(Plan { id, resolution, children })
+    let authorities = authorities::read_bundle(server, &id, ctx).await?;
+    Ok(Plan { id, resolution, children, authorities })
 }
 
 fn keys_of(id: &Identity) -> Key {
@@ -113,7 +116,7 @@ fn keys_of(id: &Identity) -> Key {
 }
 
 async fn act(server: &McpServer, plan: &Plan, ctx: &Context) -> Outcome {
-    let Plan { id, resolution, children } = plan;
+    let Plan { id, resolution, children, .. } = plan;
     // Nothing is written while something is missing: pods that run keep what they have.
     if let Err(missing) = resolution.complete() {
         return Outcome::Failed(missing);
@@ -136,7 +139,10 @@ fn observe(server: &McpServer, key: &Key, plan: Option<&Plan>, ctx: &Context) ->
         Some(plan) => Cow::Borrowed(&plan.resolution),
         None => Cow::Owned(resolve(server, key, &ctx.cache, &ctx.scope).unwrap_or_default()),
     };
-    let target = plan.map(|plan| Target::of(server, &plan.id, &plan.children, &ctx.settings, &ctx.cache));
+    let target = plan.map(|plan| {
+        let Plan { id, children, authorities, .. } = plan;
+        Target::of(server, id, children, &ctx.settings, &ctx.cache, authorities.clone())
+    });
     Observed {
         deployment: child(Kind::Deployment),
         ingress: child(Kind::Ingress),
@@ -144,6 +150,8 @@ fn observe(server: &McpServer, key: &Key, plan: Option<&Plan>, ctx: &Context) ->
         pods,
         pending_certificate: resolution.pending_certificate.clone(),
         shared_hosts: resolution.resolved.shared_hosts.clone(),
+        pending_pod_certificate: resolution.pending_pod_certificate.clone(),
+        missing_inner_tls: exposure::missing_inner_tls(&server.spec, resolution.resolved.ingress_controller.as_deref()),
         missing_affinity: exposure::missing_affinity(&server.spec, resolution.resolved.ingress_controller.as_deref()),
         findings: target.clone().and_then(|target| ctx.verifier.as_ref()?.observe(target)),
         target,

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use mcp_crds::{Affinity, IngressProfile, McpServerSpec};
 use mcp_operator::desired::{Resolved, desired};
-use mcp_operator::exposure::{self, PROFILES};
+use mcp_operator::exposure::{self, InnerTls, PROFILES};
 use serde_json::{Value, json};
 use support::fixture::{Fixture, server};
 use support::settings;
@@ -33,6 +33,7 @@ fn every_profile_annotates_as_reviewed() {
         let routes = json!({
             "plain": annotations(&exposed(profile.name)),
             "tls": annotations(&exposed(profile.name).with_tls("tls")),
+            "tls inside": annotations(&exposed(profile.name).with_inner_tls("tls")),
             "short": annotations(&exposed(profile.name).with(|spec| spec.expose.as_mut().unwrap().stream_timeout_seconds = 10)),
             "by address": annotations(&exposed(profile.name).with(with_affinity(Affinity::ClientAddress))),
             "by token": annotations(&exposed(profile.name).with(with_affinity(Affinity::Authorization))),
@@ -57,6 +58,46 @@ fn affinity_changes_annotations_or_is_said_to_be_missing() {
     }
     let generic = exposed("Generic").with(with_affinity(Affinity::ClientAddress));
     assert!(exposure::missing_affinity(&generic.spec, None).unwrap().contains("profile Generic"));
+}
+
+#[test]
+fn a_controller_speaks_https_with_the_pods_or_is_said_not_to() {
+    for profile in PROFILES {
+        let (without, with) = (exposed(profile.name), exposed(profile.name).with_inner_tls("tls"));
+        let has_effect = annotations(&without) != annotations(&with);
+        let missing = exposure::missing_inner_tls(&with.spec, None);
+        match profile.inner_tls {
+            InnerTls::ByAnnotation => assert!(has_effect && missing.is_none(), "{}", profile.name),
+            InnerTls::Yours(what) => {
+                let (certain, why) = missing.unwrap();
+                assert!(!certain && why.contains(what), "{why}");
+            }
+            InnerTls::No => assert!(!has_effect && missing.unwrap().0, "{}", profile.name),
+        }
+        assert_eq!(exposure::missing_inner_tls(&without.spec, None), None, "nobody asked");
+    }
+    let gateway = exposed("Auto").with_inner_tls("tls").with(|spec| {
+        let gateway = json!({"parentRefs": [{"name": "public"}]});
+        spec.expose.as_mut().unwrap().gateway = Some(serde_json::from_value(gateway).unwrap());
+    });
+    assert!(exposure::missing_inner_tls(&gateway.spec, None).unwrap().1.contains("BackendTLSPolicy"));
+}
+
+/// Who closes a connection first should be the proxy: it would else send a request into a closing one.
+#[test]
+fn the_runtime_keeps_idle_connections_longer_than_the_proxy() {
+    let idle = |server: &Fixture| {
+        let boot = desired(server, &Resolved::default(), &settings()).unwrap().boot_config.data.unwrap();
+        let boot = mcp_server_config::parse_boot(boot.values().next().unwrap()).unwrap();
+        boot.server.idle_timeout_seconds()
+    };
+    assert_eq!(idle(&exposed("aws-alb")), 3630 + 60);
+    let long = exposed("aws-alb").with(|spec| spec.expose.as_mut().unwrap().stream_timeout_seconds = 80_000);
+    assert_eq!(idle(&long), 4000 + 60, "the load balancer's longest");
+    let short = exposed("aws-alb").with(|spec| spec.expose.as_mut().unwrap().stream_timeout_seconds = 10);
+    assert_eq!(idle(&short), 120, "its own");
+    assert_eq!(idle(&exposed("contour")), 3660);
+    assert_eq!(idle(&exposed("ingress-nginx")), 120);
 }
 
 #[test]

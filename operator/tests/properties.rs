@@ -182,13 +182,14 @@ proptest! {
     }
 
     #[test]
-    fn management_is_never_routed((_, _, children) in rendered()) {
+    fn management_is_never_routed((server, _, children) in rendered()) {
         let ingress = serde_json::to_value(&children.ingress).unwrap();
         prop_assert!(!ingress.to_string().contains("management"));
         let route = serde_json::to_value(&children.http_route).unwrap();
         let ports: Vec<_> = route["spec"]["rules"].as_array().into_iter().flatten()
             .flat_map(|rule| rule["backendRefs"].as_array().unwrap()).map(|service| &service["port"]).collect();
-        prop_assert!(ports.iter().all(|port| **port == 80));
+        let wanted = if server.spec.tls.is_some() { 443 } else { 80 };
+        prop_assert!(ports.iter().all(|port| **port == wanted));
         let service = children.service.spec.unwrap();
         if service.type_.as_deref() != Some("ClusterIP") {
             prop_assert!(service.ports.unwrap().iter().all(|port| port.name.as_deref() == Some("mcp")));

@@ -125,6 +125,7 @@ fn target(pods: &[(&str, bool)]) -> Target {
         port: 80,
         path: "/mcp".to_owned(),
         enforces_auth: false,
+        tls: None,
         live_digest: "digest".to_owned(),
         mcp_port: 8000,
         management_port: 9090,

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that unwraps says where it failed")]
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,15 +12,20 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, Response, StatusCode, header};
 use axum::routing::{get, post};
+use e2e::clusters::certificates::Authority;
 use futures::StreamExt;
 use futures::channel::mpsc::UnboundedReceiver;
 use mcp_operator::cache::{Endpoint, Key};
 use mcp_operator::metrics::Metrics;
 use mcp_operator::queue::Queue;
-use mcp_operator::verify::{Anonymous, Findings, Target, Verifier, Via};
+use mcp_operator::verify::{Anonymous, Findings, PodTls, Target, Verifier, Via};
 use mcp_server_config::report::{BackendReport, LiveReport, ServerReport};
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::Value;
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 
 /// Reached only when something is broken. Less than the pause between two rounds of a server that is well.
 const PATIENCE: Duration = Duration::from_secs(45);
@@ -90,6 +96,7 @@ fn target(port: u16) -> Target {
         port,
         path: "/mcp".to_owned(),
         enforces_auth: false,
+        tls: None,
         live_digest: "new".to_owned(),
         mcp_port: port,
         management_port: port,
@@ -237,4 +244,55 @@ async fn without_pods_nobody_is_asked() {
     let gone = Target { pods: BTreeSet::new(), ..target(port) };
     assert_eq!(verifier.observe(gone), None);
     drop(fake);
+}
+
+/// The same server behind TLS, with a certificate for `localhost` by an authority of its own: its port, and the
+/// authority's PEM.
+async fn behind_tls(plain: u16, folder: &Path) -> (u16, Arc<str>) {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let authority = Authority::create(folder).unwrap();
+    authority.server("pod", &["localhost"], &[]).unwrap();
+    let certificate = CertificateDer::from_pem_file(folder.join("pod.crt")).unwrap();
+    let key = PrivateKeyDer::from_pem_file(folder.join("pod.key")).unwrap();
+    let config = ServerConfig::builder().with_no_client_auth().with_single_cert(vec![certificate], key).unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+            let mut server = tokio::net::TcpStream::connect(("127.0.0.1", plain)).await.unwrap();
+            tokio::spawn(async move { tokio::io::copy_bidirectional(&mut stream, &mut server).await });
+        }
+    });
+    (port, std::fs::read_to_string(folder.join("ca.crt")).unwrap().into())
+}
+
+#[tokio::test]
+async fn pods_with_tls_are_asked_by_https_and_their_certificate_is_checked() {
+    let (fake, plain) = fake().await;
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let (port, good) = behind_tls(plain, folders[0].path()).await;
+    let (_, other) = behind_tls(plain, folders[1].path()).await;
+    let asked = |host: &str, authorities: Option<&Arc<str>>, needs_client_certificate: bool| {
+        let tls = PodTls { authorities: authorities.cloned(), needs_client_certificate };
+        let target = Target { tls: Some(tls), port, host: host.to_owned(), ..target(plain) };
+        async move {
+            let (verifier, mut woken) = verifier();
+            until(&verifier, &mut woken, &target, |_| true).await.anonymous.unwrap()
+        }
+    };
+    assert_eq!(asked("localhost", Some(&good), false).await, Anonymous::Served);
+    assert_eq!(asked("localhost", None, false).await, Anonymous::Served, "nobody said by whose word");
+    let bad = |answer: Anonymous| match answer {
+        Anonymous::BadCertificate(why) => why,
+        other => panic!("{other:?}"),
+    };
+    // Both authorities have one name, so that the signature tells them apart.
+    assert!(bad(asked("localhost", Some(&other), false).await).contains("BadSignature"));
+    assert!(bad(asked("elsewhere", Some(&good), false).await).contains("elsewhere"));
+    assert!(bad(asked("localhost", Some(&"no PEM".into()), false).await).contains("spec.tls.caBundle cannot be used"));
+    let before = fake.asked.lock().unwrap().len();
+    assert_eq!(asked("localhost", Some(&good), true).await, Anonymous::NotAdmitted);
+    assert_eq!(fake.asked.lock().unwrap().len(), before, "who would be hung up on does not ask");
 }

@@ -41,6 +41,10 @@ Generated from operator/src/rbac.rs: UPDATE=1 cargo test -p mcp-operator --test 
 - apiGroups: [networking.k8s.io]
   resources: [ingresses, networkpolicies]
   verbs: [get, list, watch, create, patch, delete]
+# children of servers with TLS inside of the pod, where cert-manager is installed
+- apiGroups: [cert-manager.io]
+  resources: [certificates]
+  verbs: [get, list, watch, create, patch, delete]
 # children, where the Gateway API is installed
 - apiGroups: [gateway.networking.k8s.io]
   resources: [httproutes]

@@ -45,6 +45,7 @@ impl<'a> Manifests<'a> {
             boot_config,
             live_config,
             keys,
+            certificate,
             network_policy,
             service,
             deployment,
@@ -62,6 +63,7 @@ impl<'a> Manifests<'a> {
             manifest(Kind::Deployment, deployment)?,
         ];
         applied.extend(service_account.as_ref().map(|child| manifest(Kind::ServiceAccount, child)).transpose()?);
+        applied.extend(certificate.as_ref().map(|child| manifest(Kind::Certificate, child)).transpose()?);
         applied.extend(network_policy.as_ref().map(|child| manifest(Kind::NetworkPolicy, child)).transpose()?);
         applied.extend(ingress.as_ref().map(|child| manifest(Kind::Ingress, child)).transpose()?);
         applied.extend(disruption_budget.as_ref().map(|child| manifest(Kind::PodDisruptionBudget, child)).transpose()?);

@@ -59,7 +59,12 @@ pub async fn apply(children: &Children, id: &Identity, ctx: &Context) -> Result<
 /// Pods that start without it would start wrong, or not at all.
 fn is_needed_by_pods(kind: Kind) -> bool {
     match kind {
-        Kind::ServiceAccount | Kind::ConfigMap | Kind::Secret | Kind::NetworkPolicy | Kind::Deployment => true,
+        Kind::ServiceAccount
+        | Kind::ConfigMap
+        | Kind::Secret
+        | Kind::Certificate
+        | Kind::NetworkPolicy
+        | Kind::Deployment => true,
         Kind::Service
         | Kind::PodDisruptionBudget
         | Kind::HorizontalPodAutoscaler

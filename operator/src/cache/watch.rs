@@ -29,6 +29,7 @@ use super::server::neighbours;
 use super::{
     Cache, Change, Child, ClassView, Entry, Guard, Index, Key, PodView, ReplicaSetView, Server, SliceView, Table,
 };
+use crate::cert_manager::Certificate;
 use crate::desired::identity::OWNER_UID;
 use crate::gateway::{HttpRoute, ServiceMonitor};
 use crate::kind::Kind;
@@ -98,6 +99,9 @@ pub fn start(
         part.metadata::<HorizontalPodAutoscaler>(Kind::HorizontalPodAutoscaler);
         part.children(Kind::Deployment, ours(), |deployment: Deployment| Child::of_deployment(deployment));
         part.children(Kind::Ingress, ours(), |ingress: Ingress| Child::of_ingress(ingress));
+        part.optional(Kind::Certificate, |certificate: PartialObjectMeta<Certificate>| {
+            Child::of(Kind::Certificate, certificate.metadata)
+        });
         part.optional(Kind::HttpRoute, |route: HttpRoute| Child::of_http_route(route));
         part.optional(Kind::ServiceMonitor, |monitor: PartialObjectMeta<ServiceMonitor>| {
             Child::of(Kind::ServiceMonitor, monitor.metadata)

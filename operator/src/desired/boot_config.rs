@@ -10,15 +10,16 @@ use std::path::PathBuf;
 use k8s_openapi::api::core::v1::ConfigMap;
 use mcp_crds::{LogFormat, LogHandler, LogHandlerType, McpServerSpec, Probe};
 use mcp_server_config::{
-    Audit, Builtin, Cluster, Config, Container, Database, Drain, FORMAT_VERSION, Handler, Keys, Logging, Metrics, Otel,
-    Redis, Sentinel, Server, SessionStore, Sessions, Transport,
+    Audit, Builtin, Ciphers, ClientAuth, Cluster, Config, Container, Database, Drain, FORMAT_VERSION, Handler, Keys,
+    Logging, Metrics, Otel, Redis, Sentinel, Server, SessionStore, Sessions, Tls, TlsVersion, Transport,
 };
 use url::Url;
 
 use super::endpoint::{self, Backend, Ports};
 use super::identity::{BOOT, CONFIG};
 use super::yaml::{self, number};
-use super::{Identity, Invalid, mounts};
+use super::{Identity, Invalid, Resolved, mounts};
+use crate::exposure;
 
 /// Seconds that kube-proxy and ingress controllers need to notice that an endpoint has gone.
 const PROPAGATION_SECONDS: i32 = 5;
@@ -30,8 +31,8 @@ const HASH_DIGITS: usize = 10;
 ///
 /// # Errors
 /// When the backend's address is no URL.
-pub fn build(id: &Identity, spec: &McpServerSpec) -> Result<ConfigMap, Invalid> {
-    let config = config(id, spec)?;
+pub fn build(id: &Identity, spec: &McpServerSpec, refs: &Resolved) -> Result<ConfigMap, Invalid> {
+    let config = config(id, spec, refs)?;
     // What the runtime would refuse it must not be given: its pods would never come up.
     config.check().map_err(|refused| {
         Invalid::new("spec", format!("the runtime would refuse it ({refused})"), "change what it names")
@@ -49,7 +50,7 @@ pub fn build(id: &Identity, spec: &McpServerSpec) -> Result<ConfigMap, Invalid> 
     })
 }
 
-fn config(id: &Identity, spec: &McpServerSpec) -> Result<Config, Invalid> {
+fn config(id: &Identity, spec: &McpServerSpec, refs: &Resolved) -> Result<Config, Invalid> {
     let ports = Ports::of(spec);
     Ok(Config {
         format_version: FORMAT_VERSION,
@@ -59,10 +60,11 @@ fn config(id: &Identity, spec: &McpServerSpec) -> Result<Config, Invalid> {
             port: Some(number("spec.backend", ports.mcp)?),
             path: endpoint::path(spec).to_owned(),
             transport: Transport::StreamableHttp,
+            idle_timeout_seconds: exposure::idle_timeout_seconds(id, spec, refs.ingress_controller.as_deref()),
             stream_timeout_seconds: number("spec.expose.streamTimeoutSeconds", endpoint::stream_timeout_seconds(spec))?,
             ..Server::default()
         },
-        tls: None,
+        tls: spec.tls.as_ref().map(tls),
         backend: backend(spec)?,
         redis: spec.redis.as_ref().map(|redis| self::redis(id, redis)).transpose()?,
         database: spec.database.as_ref().map(database).transpose()?,
@@ -120,6 +122,26 @@ fn container_url(container: &mcp_crds::Container) -> Result<Url, Invalid> {
         let problem = format!("{:?} makes no URL ({error})", container.path);
         Invalid::new("spec.backend.container.path", problem, "write a path as in /mcp")
     })
+}
+
+fn tls(given: &mcp_crds::Tls) -> Tls {
+    let mcp_crds::Tls { secret_name: _, issuer_ref: _, ca_bundle: _, min_version, ciphers, client_ca, client_auth } =
+        given;
+    let names = || ciphers.iter().map(|family| family.as_str().to_owned()).collect();
+    Tls {
+        cert_file: PathBuf::from(mounts::CERTIFICATE_FILE),
+        key_file: PathBuf::from(mounts::CERTIFICATE_KEY_FILE),
+        min_version: match min_version {
+            mcp_crds::TlsVersion::V1_2 => TlsVersion::V1_2,
+            mcp_crds::TlsVersion::V1_3 => TlsVersion::V1_3,
+        },
+        ciphers: (!ciphers.is_empty()).then(|| Ciphers::List(names())),
+        client_ca_file: client_ca.as_ref().map(|bundle| PathBuf::from(mounts::ca_file(bundle))),
+        client_auth: client_auth.map(|auth| match auth {
+            mcp_crds::ClientAuth::Optional => ClientAuth::Optional,
+            mcp_crds::ClientAuth::Required => ClientAuth::Required,
+        }),
+    }
 }
 
 fn redis(id: &Identity, redis: &mcp_crds::Redis) -> Result<Redis, Invalid> {

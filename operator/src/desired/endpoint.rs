@@ -11,8 +11,6 @@ use crate::settings::Settings;
 pub const MCP: &str = "mcp";
 /// Name of the port for metrics, probes and `/server`.
 pub const MANAGEMENT: &str = "management";
-/// Port of the Service for MCP.
-pub const SERVICE_PORT: i32 = 80;
 /// Port of the Service for management.
 pub const SERVICE_MANAGEMENT_PORT: i32 = 9090;
 
@@ -65,7 +63,12 @@ impl Ports {
     /// Beside a user's container the runtime moves to ports that servers do not use by habit.
     #[must_use]
     pub fn of(spec: &McpServerSpec) -> Self {
-        let (mcp, management) = if spec.backend.container.is_some() { (18000, 19090) } else { (8000, 9090) };
+        let (mcp, management) = match (spec.backend.container.is_some(), spec.tls.is_some()) {
+            (false, false) => (8000, 9090),
+            (false, true) => (8443, 9090),
+            (true, false) => (18000, 19090),
+            (true, true) => (18443, 19090),
+        };
         Self { mcp, management: spec.observability.metrics.port.unwrap_or(management) }
     }
 }
@@ -85,29 +88,47 @@ pub fn stream_timeout_seconds(spec: &McpServerSpec) -> i32 {
 /// What a client types: the route from outside, else the Service.
 #[must_use]
 pub fn address(id: &Identity, spec: &McpServerSpec, settings: &Settings) -> String {
-    let origin = exposed_origins(spec).next().unwrap_or_else(|| service_origin(id, settings));
+    let origin = exposed_origins(spec).next().unwrap_or_else(|| service_origin(id, spec, settings));
     format!("{origin}{}", path(spec))
 }
 
-/// `http://<name>.<namespace>.svc.<cluster domain>`.
+/// `http://<name>.<namespace>.svc.<cluster domain>`, or `https` where the pods have TLS.
 #[must_use]
-pub fn service_origin(id: &Identity, settings: &Settings) -> String {
-    format!("http://{}.{}.svc.{}", id.name, id.namespace, settings.cluster_domain)
+pub fn service_origin(id: &Identity, spec: &McpServerSpec, settings: &Settings) -> String {
+    let [.., longest] = service_names(id, settings);
+    format!("{}://{longest}", inner_scheme(spec))
+}
+
+/// The Service's DNS names, short ones too, because resolv.conf of every pod completes them.
+#[must_use]
+pub fn service_names(id: &Identity, settings: &Settings) -> [String; 4] {
+    let Identity { name, namespace, .. } = id;
+    [
+        name.clone(),
+        format!("{name}.{namespace}"),
+        format!("{name}.{namespace}.svc"),
+        format!("{name}.{namespace}.svc.{}", settings.cluster_domain),
+    ]
+}
+
+/// Port of the Service for MCP: that of its scheme, so that URLs need none.
+#[must_use]
+pub fn service_port(spec: &McpServerSpec) -> i32 {
+    if spec.tls.is_some() { 443 } else { 80 }
+}
+
+fn inner_scheme(spec: &McpServerSpec) -> &'static str {
+    if spec.tls.is_some() { "https" } else { "http" }
 }
 
 /// Every origin under which clients reach the server: the exposed hosts, the one that `resourceUrl` names, then the
-/// Service's DNS names, short ones too, because resolv.conf of every pod completes them.
+/// Service's DNS names.
 ///
 /// # Errors
 /// When a host is no host of a URL.
 pub fn public_urls(id: &Identity, spec: &McpServerSpec, settings: &Settings) -> Result<Vec<PublicUrl>, Invalid> {
-    let Identity { name, namespace, .. } = id;
-    let inside = [
-        format!("http://{name}"),
-        format!("http://{name}.{namespace}"),
-        format!("http://{name}.{namespace}.svc"),
-        service_origin(id, settings),
-    ];
+    let scheme = inner_scheme(spec);
+    let inside = service_names(id, settings).map(|name| format!("{scheme}://{name}"));
     let mut urls = Vec::new();
     let origins = (exposed_origins(spec).map(|origin| ("spec.expose.hosts", origin)))
         .chain(resource_origin(spec).map(|origin| ("spec.auth.resourceUrl", origin)))

@@ -2,8 +2,7 @@
 
 use mcp_crds::McpServerSpec;
 
-use super::endpoint::SERVICE_PORT;
-use super::{Identity, Resolved, ingress};
+use super::{Identity, Resolved, endpoint, ingress};
 use crate::exposure::OUTER_HOP_SECONDS;
 use crate::gateway::{BackendRef, HttpRoute, HttpRouteSpec, PathMatch, RouteMatch, RouteRule, RouteTimeouts};
 
@@ -23,7 +22,7 @@ pub fn build(id: &Identity, spec: &McpServerSpec, refs: &Resolved) -> Option<Htt
             hostnames: expose.hosts.clone(),
             rules: vec![RouteRule {
                 matches: paths.into_iter().map(to_path).collect(),
-                backend_refs: vec![BackendRef { name: id.name.clone(), port: SERVICE_PORT }],
+                backend_refs: vec![BackendRef { name: id.name.clone(), port: endpoint::service_port(spec) }],
                 // The whole answer, which no data resets: a controller's default would cut every stream.
                 timeouts: Some(RouteTimeouts { request: format!("{timeout}s") }),
             }],

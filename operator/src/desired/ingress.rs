@@ -11,7 +11,7 @@ use mcp_crds::{Expose, IssuerKind, McpServerSpec, RouteTls};
 
 use super::endpoint::MCP;
 use super::{Identity, Resolved};
-use crate::exposure::Annotations;
+use crate::exposure::{Annotations, has_ingress};
 
 /// Path of the RFC 9728 metadata; the resource's own path follows it.
 pub const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
@@ -21,9 +21,7 @@ pub const HEALTH: &str = "/health";
 /// `None` unless the server is exposed.
 #[must_use]
 pub fn build(id: &Identity, spec: &McpServerSpec, refs: &Resolved, profile: Annotations) -> Option<Ingress> {
-    // A Gateway is in place of the Ingress, unless a class is named as well.
-    let expose =
-        spec.expose.as_ref().filter(|expose| expose.gateway.is_none() || expose.ingress.class_name.is_some())?;
+    let expose = spec.expose.as_ref().filter(|expose| has_ingress(expose))?;
     let mut metadata = id.meta(&id.name);
     // The user's last: they are stronger.
     let mut annotations = profile.ingress;

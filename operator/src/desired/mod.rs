@@ -13,6 +13,7 @@ mod mounts;
 mod yaml;
 // One file per child, in the order of `Children`.
 pub mod boot_config;
+pub mod certificate;
 pub mod keys;
 pub mod live_config;
 pub mod network_policy;
@@ -39,6 +40,7 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::ResourceExt;
 use mcp_crds::McpServer;
 
+use crate::cert_manager::Certificate;
 use crate::exposure;
 use crate::gateway::{HttpRoute, ServiceMonitor};
 use crate::settings::Settings;
@@ -57,6 +59,8 @@ pub struct Children {
     pub live_config: ConfigMap,
     /// `<name>-keys`: created once when absent, never written again.
     pub keys: keys::Template,
+    /// Has cert-manager fill the Secret of `spec.tls`.
+    pub certificate: Option<Certificate>,
     /// Which traffic reaches and leaves the pods.
     pub network_policy: Option<NetworkPolicy>,
     /// The address inside the cluster.
@@ -100,12 +104,13 @@ pub fn desired(server: &McpServer, refs: &Resolved, settings: &Settings) -> Resu
     let id = Identity::of(server)?;
     let spec = &server.spec;
     checks::check(spec)?;
-    let profile = exposure::annotations(spec, refs.ingress_controller.as_deref());
-    let boot_config = boot_config::build(&id, spec)?;
+    let profile = exposure::annotations(&id, spec, refs.ingress_controller.as_deref());
+    let boot_config = boot_config::build(&id, spec, refs)?;
     let (live_config, live_digest) = live_config::build(&id, spec, refs, settings)?;
     Ok(Children {
         service_account: service_account::build(&id, spec),
         keys: keys::build(&id),
+        certificate: certificate::build(&id, spec, settings),
         network_policy: network_policy::build(&id, spec, settings),
         service: service::build(&id, spec, profile.clone()),
         deployment: deployment::build(&id, spec, refs, settings, &boot_config.name_any())?,

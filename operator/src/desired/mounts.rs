@@ -19,6 +19,10 @@ pub const LIVE_FILE: &str = "live.yaml";
 pub const REPLICAS_FILE: &str = "replicas";
 /// Directory of the generated keys.
 pub const KEYS_DIR: &str = "/etc/mcp-server/keys";
+/// File with the certificate of `spec.tls`.
+pub const CERTIFICATE_FILE: &str = "/etc/mcp-server/tls/tls.crt";
+/// File with its key.
+pub const CERTIFICATE_KEY_FILE: &str = "/etc/mcp-server/tls/tls.key";
 /// File with the redis URL.
 pub const REDIS_URL_FILE: &str = "/etc/mcp-server/redis/url";
 /// File with the password of the redis servers.
@@ -38,6 +42,7 @@ pub const LOG_DIR: &str = "/var/log/mcp-server";
 
 const BOOT_DIR: &str = "/etc/mcp-server/boot";
 const LIVE_DIR: &str = "/etc/mcp-server/live";
+const TLS_DIR: &str = "/etc/mcp-server/tls";
 const REDIS_DIR: &str = "/etc/mcp-server/redis";
 const REDIS_PASSWORD_DIR: &str = "/etc/mcp-server/redis-password";
 const SENTINEL_DIR: &str = "/etc/mcp-server/redis-sentinel";
@@ -87,6 +92,9 @@ pub fn build(id: &Identity, spec: &McpServerSpec, boot_config: &str) -> Vec<(Vol
         (secret("mcp-keys", &id.keys_name(), None), read_only("mcp-keys", KEYS_DIR)),
         (scratch("mcp-tmp"), mount("mcp-tmp", "/tmp")),
     ];
+    if let Some(tls) = &spec.tls {
+        mounts.push((secret("mcp-tls", &tls.secret_name, None), read_only("mcp-tls", TLS_DIR)));
+    }
     mounts.extend(spec.redis.iter().flat_map(redis));
     if let Some(database) = &spec.database {
         mounts.push(key("mcp-database", &database.url_secret_ref, "url", DATABASE_DIR));
@@ -141,7 +149,8 @@ fn distinct(volumes: impl Iterator<Item = (Volume, VolumeMount)>) -> Vec<(Volume
 fn authorities(spec: &McpServerSpec) -> Vec<(Volume, VolumeMount)> {
     let issuers = spec.auth.iter().flat_map(|auth| &auth.issuers).filter_map(|issuer| issuer.ca_bundle.as_ref());
     let redis = spec.redis.iter().filter_map(|redis| redis.tls.as_ref()?.ca_bundle.as_ref());
-    distinct(issuers.chain(redis).filter_map(bundle))
+    let clients = spec.tls.iter().filter_map(|tls| tls.client_ca.as_ref());
+    distinct(issuers.chain(redis).chain(clients).filter_map(bundle))
 }
 
 fn bundle(bundle: &CaBundle) -> Option<(Volume, VolumeMount)> {

@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use mcp_crds::{McpServerSpec, ServiceType};
 
 use super::Identity;
-use super::endpoint::{MANAGEMENT, MCP, SERVICE_MANAGEMENT_PORT, SERVICE_PORT};
+use super::endpoint::{self, MANAGEMENT, MCP, SERVICE_MANAGEMENT_PORT};
 use crate::exposure::Annotations;
 
 /// The Service, with the annotations that the route's controller reads there. The user's are stronger.
@@ -30,7 +30,10 @@ pub fn build(id: &Identity, spec: &McpServerSpec, profile: Annotations) -> Servi
 /// Management stays inside: metrics and `/server` have no authentication, and a node port or load balancer would
 /// publish every port of the Service.
 fn ports(spec: &McpServerSpec) -> Vec<ServicePort> {
-    let mcp = ServicePort { app_protocol: spec.service.app_protocol.clone(), ..port(MCP, SERVICE_PORT) };
+    // What many gateways and meshes go by where the pods speak HTTPS.
+    let by_tls = spec.tls.as_ref().map(|_| "https".to_owned());
+    let app_protocol = spec.service.app_protocol.clone().or(by_tls);
+    let mcp = ServicePort { app_protocol, ..port(MCP, endpoint::service_port(spec)) };
     match spec.service.type_ {
         ServiceType::ClusterIP => vec![mcp, port(MANAGEMENT, SERVICE_MANAGEMENT_PORT)],
         ServiceType::NodePort | ServiceType::LoadBalancer => vec![mcp],

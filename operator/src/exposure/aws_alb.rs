@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Annotations, Profile, Route, prefixed};
+use super::{Annotations, InnerTls, Profile, Route, prefixed};
 use crate::desired::ingress::HEALTH;
 
 const PREFIX: &str = "alb.ingress.kubernetes.io/";
@@ -14,13 +14,14 @@ pub(super) const PROFILE: Profile = Profile {
     name: "aws-alb",
     controllers: &["ingress.k8s.aws/alb"],
     affinities: &[],
+    inner_tls: InnerTls::ByAnnotation,
+    idle_seconds: |route| Some(idle_seconds(route)),
     source: "https://kubernetes-sigs.github.io/aws-load-balancer-controller/latest/guide/ingress/annotations/",
     annotate,
 };
 
-fn annotate(route: &Route) -> Annotations {
-    // Idle time, which the runtime's comments in a silent stream reset.
-    let idle = route.proxy_timeout_seconds().min(LONGEST_IDLE_SECONDS);
+fn annotate(route: &Route<'_>) -> Annotations {
+    let idle = idle_seconds(route);
     let mut ingress = prefixed(
         PREFIX,
         [
@@ -37,5 +38,15 @@ fn annotate(route: &Route) -> Annotations {
         set("listen-ports", r#"[{"HTTP": 80}, {"HTTPS": 443}]"#);
         set("ssl-redirect", "443");
     }
+    if route.inner_tls {
+        // It takes any certificate of a pod.
+        ingress.insert(format!("{PREFIX}backend-protocol"), "HTTPS".to_owned());
+        ingress.insert(format!("{PREFIX}healthcheck-protocol"), "HTTPS".to_owned());
+    }
     Annotations { ingress, service: BTreeMap::new() }
+}
+
+/// Of streams, where the runtime's comments reset it, and of connections between two requests.
+fn idle_seconds(route: &Route<'_>) -> i32 {
+    route.proxy_timeout_seconds().min(LONGEST_IDLE_SECONDS)
 }

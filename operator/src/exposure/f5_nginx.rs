@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use mcp_crds::Affinity;
 
-use super::{Annotations, BY_HASH, Profile, Route, prefixed};
+use super::{Annotations, BY_HASH, InnerTls, Profile, Route, prefixed};
 
 const PREFIX: &str = "nginx.org/";
 
@@ -13,11 +13,13 @@ pub(super) const PROFILE: Profile = Profile {
     name: "f5-nginx",
     controllers: &["nginx.org/ingress-controller"],
     affinities: BY_HASH,
+    inner_tls: InnerTls::ByAnnotation,
+    idle_seconds: |_| None,
     source: "https://github.com/nginx/kubernetes-ingress/blob/main/internal/configs/annotations.go",
     annotate,
 };
 
-fn annotate(route: &Route) -> Annotations {
+fn annotate(route: &Route<'_>) -> Annotations {
     let timeout = format!("{}s", route.proxy_timeout_seconds());
     let mut ingress = prefixed(
         PREFIX,
@@ -31,6 +33,10 @@ fn annotate(route: &Route) -> Annotations {
     if route.tls {
         // The older name, which new releases read too.
         ingress.insert("ingress.kubernetes.io/ssl-redirect".to_owned(), "True".to_owned());
+    }
+    if route.inner_tls {
+        // Services, by name. It takes any certificate of a pod.
+        ingress.insert(format!("{PREFIX}ssl-services"), route.service.to_owned());
     }
     let key = match route.affinity {
         Affinity::None => None,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use mcp_crds::Affinity;
 
-use super::{Annotations, BY_HASH, Profile, Route, prefixed};
+use super::{Annotations, BY_HASH, InnerTls, Profile, Route, prefixed};
 
 const PREFIX: &str = "haproxy.org/";
 
@@ -13,17 +13,23 @@ pub(super) const PROFILE: Profile = Profile {
     name: "haproxy-technologies",
     controllers: &["haproxy.org/ingress-controller"],
     affinities: BY_HASH,
+    inner_tls: InnerTls::ByAnnotation,
+    idle_seconds: |_| None,
     source: "https://github.com/haproxytech/kubernetes-ingress/blob/master/documentation/annotations.md",
     annotate,
 };
 
-fn annotate(route: &Route) -> Annotations {
+fn annotate(route: &Route<'_>) -> Annotations {
     let mut ingress = prefixed(PREFIX, [("timeout-server", format!("{}s", route.proxy_timeout_seconds()))]);
     let mut set = |key: &str, value: &str| ingress.insert(format!("{PREFIX}{key}"), value.to_owned());
     if route.tls {
         set("ssl-redirect", "true");
         // Its default is the port inside of the controller's pod.
         set("ssl-redirect-port", "443");
+    }
+    if route.inner_tls {
+        // It takes any certificate of a pod.
+        set("server-ssl", "true");
     }
     match route.affinity {
         Affinity::None => None,

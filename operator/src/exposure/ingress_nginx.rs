@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use mcp_crds::Affinity;
 
-use super::{Annotations, BY_HASH, Profile, Route};
+use super::{Annotations, BY_HASH, InnerTls, Profile, Route};
 
 const PREFIX: &str = "nginx.ingress.kubernetes.io/";
 
@@ -13,11 +13,13 @@ pub(super) const PROFILE: Profile = Profile {
     name: "ingress-nginx",
     controllers: &["k8s.io/ingress-nginx"],
     affinities: BY_HASH,
+    inner_tls: InnerTls::ByAnnotation,
+    idle_seconds: |_| None,
     source: "https://kubernetes.github.io/ingress-nginx/user-guide/nginx-configuration/annotations/",
     annotate,
 };
 
-fn annotate(route: &Route) -> Annotations {
+fn annotate(route: &Route<'_>) -> Annotations {
     // Plain seconds: with a unit the controller ignores the value.
     let timeout = route.proxy_timeout_seconds().to_string();
     let mut ingress = BTreeMap::new();
@@ -34,6 +36,10 @@ fn annotate(route: &Route) -> Annotations {
     if route.tls {
         // Also where the controller's configuration has it off: tokens must not travel in the clear.
         set("ssl-redirect", "true");
+    }
+    if route.inner_tls {
+        // It takes any certificate of a pod.
+        set("backend-protocol", "HTTPS");
     }
     match route.affinity {
         Affinity::None => None,

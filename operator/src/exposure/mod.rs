@@ -15,7 +15,9 @@ mod traefik;
 
 use std::collections::BTreeMap;
 
-use mcp_crds::{Affinity, IngressProfile, McpServerSpec};
+use mcp_crds::{Affinity, Expose, IngressProfile, McpServerSpec};
+
+use crate::desired::Identity;
 
 /// All controllers whose annotations we know. `Auto` finds one by `IngressClass.spec.controller`.
 pub const PROFILES: &[&Profile] = &[
@@ -31,11 +33,23 @@ pub const PROFILES: &[&Profile] = &[
 ];
 
 /// No annotations: the user's are all there is.
-const GENERIC: Profile =
-    Profile { name: "Generic", controllers: &[], affinities: &[], source: "", annotate: |_| Annotations::default() };
+const GENERIC: Profile = Profile {
+    name: "Generic",
+    controllers: &[],
+    affinities: &[],
+    inner_tls: InnerTls::Yours("it writes no annotation: add the controller's own for HTTPS to the pods"),
+    idle_seconds: |_| None,
+    source: "",
+    annotate: |_| Annotations::default(),
+};
 
 /// Both ways in which a controller can hash by what the first request has already.
 const BY_HASH: &[Affinity] = &[Affinity::ClientAddress, Affinity::Authorization];
+
+/// Envoy's time for idle connections to a pod, where nobody sets another; so long nobody else keeps them.
+const ENVOY_IDLE_SECONDS: i32 = 3600;
+/// What the runtime waits longer than proxies before it closes an idle connection.
+const IDLE_MARGIN_SECONDS: i32 = 60;
 
 /// What proxies wait longer than the runtime, so that it is the runtime that ends a call, with an answer that says why.
 pub const OUTER_HOP_SECONDS: i32 = 30;
@@ -49,25 +63,44 @@ pub struct Profile {
     pub controllers: &'static [&'static str],
     /// The kinds of affinity that it has annotations for.
     pub affinities: &'static [Affinity],
+    /// Whether it speaks HTTPS with the pods.
+    pub inner_tls: InnerTls,
+    /// How long it keeps an idle connection to a pod, where that is longer than the runtime's own default.
+    idle_seconds: fn(&Route<'_>) -> Option<i32>,
     /// Where its annotations are documented.
     pub source: &'static str,
-    annotate: fn(&Route) -> Annotations,
+    annotate: fn(&Route<'_>) -> Annotations,
+}
+
+/// Whether a controller speaks HTTPS with the pods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InnerTls {
+    /// By annotation, or by the application protocol of the Service.
+    ByAnnotation,
+    /// Something is left to the user, who may have done it: this.
+    Yours(&'static str),
+    /// It cannot.
+    No,
 }
 
 /// The properties of a route that its annotations are derived from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Route {
+pub struct Route<'a> {
+    /// Name of the Service.
+    pub service: &'a str,
     /// The longest time that one stream or call may last.
     pub stream_timeout_seconds: i32,
     /// Clients come by HTTPS.
     pub tls: bool,
+    /// The pods speak HTTPS.
+    pub inner_tls: bool,
     /// What keeps a client at one pod.
     pub affinity: Affinity,
     /// Largest request body that the runtime takes.
     pub max_body_bytes: u32,
 }
 
-impl Route {
+impl Route<'_> {
     /// How long a proxy waits for the runtime.
     fn proxy_timeout_seconds(&self) -> i32 {
         self.stream_timeout_seconds.saturating_add(OUTER_HOP_SECONDS)
@@ -85,15 +118,40 @@ pub struct Annotations {
 
 /// The annotations for a server's route; none when it is not exposed. `controller` is that of the IngressClass in force.
 #[must_use]
-pub fn annotations(spec: &McpServerSpec, controller: Option<&str>) -> Annotations {
+pub fn annotations(id: &Identity, spec: &McpServerSpec, controller: Option<&str>) -> Annotations {
     let Some(expose) = &spec.expose else { return Annotations::default() };
-    let route = Route {
+    (profile(expose.ingress.profile, controller).annotate)(&route(id, spec, expose))
+}
+
+fn route<'a>(id: &'a Identity, spec: &McpServerSpec, expose: &Expose) -> Route<'a> {
+    Route {
+        service: &id.name,
         stream_timeout_seconds: expose.stream_timeout_seconds,
         tls: expose.tls.is_some(),
+        inner_tls: spec.tls.is_some(),
         affinity: expose.affinity,
         max_body_bytes: mcp_server_config::Server::default().max_request_body_bytes,
-    };
-    (profile(expose.ingress.profile, controller).annotate)(&route)
+    }
+}
+
+/// After how long the runtime closes an idle connection: later than the proxy in front, which would else send a request
+/// into a connection that closes. `None`: the runtime's default is late enough.
+#[must_use]
+pub fn idle_timeout_seconds(id: &Identity, spec: &McpServerSpec, controller: Option<&str>) -> Option<u32> {
+    let expose = spec.expose.as_ref()?;
+    let ingress = has_ingress(expose)
+        .then(|| (profile(expose.ingress.profile, controller).idle_seconds)(&route(id, spec, expose)))
+        .flatten();
+    let gateway = expose.gateway.as_ref().map(|_| ENVOY_IDLE_SECONDS);
+    let longest = ingress.max(gateway)?.saturating_add(IDLE_MARGIN_SECONDS);
+    let longest = u32::try_from(longest).ok()?;
+    (longest > mcp_server_config::Server::default().idle_timeout_seconds()).then_some(longest)
+}
+
+/// A Gateway is in place of the Ingress, unless a class is named as well.
+#[must_use]
+pub fn has_ingress(expose: &Expose) -> bool {
+    expose.gateway.is_none() || expose.ingress.class_name.is_some()
 }
 
 /// Why a wanted affinity is not there: what to say to the user. `None` when all is as wanted.
@@ -109,6 +167,29 @@ pub fn missing_affinity(spec: &McpServerSpec, controller: Option<&str>) -> Optio
         "profile {name} has no annotation for affinity {wanted}, so clients change pods: share sessions in redis, or \
          follow the recipe in docs/exposure.md"
     ))
+}
+
+/// Why the route may not reach pods that speak HTTPS: whether it certainly does not, and what to say to the user. `None`
+/// when all is well.
+#[must_use]
+pub fn missing_inner_tls(spec: &McpServerSpec, controller: Option<&str>) -> Option<(bool, String)> {
+    let expose = spec.expose.as_ref().filter(|_| spec.tls.is_some())?;
+    if expose.gateway.is_some() {
+        let why = "a Gateway speaks HTTPS with the pods by a BackendTLSPolicy only, which is yours to make: see \
+                   docs/exposure.md, TLS inside of the pod";
+        return Some((false, why.to_owned()));
+    }
+    let Profile { name, inner_tls, .. } = profile(expose.ingress.profile, controller);
+    match inner_tls {
+        InnerTls::ByAnnotation => None,
+        InnerTls::Yours(what) => Some((false, format!("the pods speak HTTPS (spec.tls), and profile {name}: {what}"))),
+        InnerTls::No => Some((
+            true,
+            format!(
+                "the pods speak HTTPS (spec.tls), and profile {name} cannot: remove spec.tls, or use another controller"
+            ),
+        )),
+    }
 }
 
 /// The profile in force.
@@ -145,13 +226,18 @@ fn prefixed<const N: usize>(prefix: &str, pairs: [(&str, String); N]) -> BTreeMa
 pub fn documentation() -> String {
     use std::fmt::Write as _;
     let mut table = String::from(
-        "| Profile | `IngressClass.spec.controller` | Affinity by annotation | Source |\n| --- | --- | --- | --- |\n",
+        "| Profile | `IngressClass.spec.controller` | Affinity by annotation | HTTPS to the pods | Source |\n| --- | --- | --- | --- | --- |\n",
     );
-    for Profile { name, controllers, affinities, source, annotate: _ } in PROFILES {
+    for Profile { name, controllers, affinities, inner_tls, idle_seconds: _, source, annotate: _ } in PROFILES {
         let controllers = controllers.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
         let affinities = affinities.iter().map(|affinity| affinity.as_str()).collect::<Vec<_>>().join(", ");
         let affinities = if affinities.is_empty() { "none" } else { &affinities };
-        let _ = writeln!(table, "| `{name}` | {controllers} | {affinities} | <{source}> |");
+        let inner_tls = match inner_tls {
+            InnerTls::ByAnnotation => "yes",
+            InnerTls::Yours(what) => what,
+            InnerTls::No => "no",
+        };
+        let _ = writeln!(table, "| `{name}` | {controllers} | {affinities} | {inner_tls} | <{source}> |");
     }
     table
 }
@@ -204,7 +290,14 @@ mod tests {
     fn no_profile_injects_configuration_or_hashes_by_the_session_id() {
         for profile in PROFILES {
             for affinity in [Affinity::None, Affinity::ClientAddress, Affinity::Authorization] {
-                let route = Route { stream_timeout_seconds: 3600, tls: true, affinity, max_body_bytes: 1 };
+                let route = Route {
+                    service: "demo",
+                    stream_timeout_seconds: 3600,
+                    tls: true,
+                    inner_tls: true,
+                    affinity,
+                    max_body_bytes: 1,
+                };
                 let Annotations { ingress, service } = (profile.annotate)(&route);
                 for (key, value) in ingress.iter().chain(&service) {
                     assert!(!key.contains("snippet") && !value.to_lowercase().contains("session"), "{key}: {value}");

@@ -90,7 +90,12 @@ async fn part(
 
 /// The content of an object that the cache has. When it has gone meanwhile that is an error, not an empty environment:
 /// pods must not roll onto what is not there.
-async fn read(kind: Kind, name: &str, id: &Identity, ctx: &Context) -> Result<BTreeMap<String, Vec<u8>>, Error> {
+pub(super) async fn read(
+    kind: Kind,
+    name: &str,
+    id: &Identity,
+    ctx: &Context,
+) -> Result<BTreeMap<String, Vec<u8>>, Error> {
     let failed = |source| Error::Api { action: "read", kind, name: name.to_owned(), source: Box::new(source) };
     if kind == Kind::Secret {
         let secret = Api::<Secret>::namespaced(ctx.client.clone(), &id.namespace).get(name).await.map_err(failed)?;

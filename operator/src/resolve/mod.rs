@@ -1,5 +1,6 @@
 //! Looks up what a spec refers to. IO in: from the cache, but for the content of an environment.
 
+pub mod authorities;
 pub mod environment;
 pub mod references;
 
@@ -20,8 +21,10 @@ pub struct Resolution {
     pub resolved: Resolved,
     /// Required objects that do not exist, each with the field that names it.
     pub missing: Vec<String>,
-    /// The Secret that cert-manager has not made yet.
+    /// The Secret of the route's certificate that cert-manager has not made yet.
     pub pending_certificate: Option<String>,
+    /// That of the pods' own certificate.
+    pub pending_pod_certificate: Option<String>,
 }
 
 impl Resolution {
@@ -45,6 +48,7 @@ pub fn resolve(server: &McpServer, key: &Key, cache: &Cache, scope: &Scope) -> R
         match reference.need {
             Need::Required => found.missing.push(missing_object(&reference)),
             Need::Certificate => found.pending_certificate = Some(reference.name),
+            Need::PodCertificate => found.pending_pod_certificate = Some(reference.name),
             Need::Optional => {}
         }
     }
@@ -78,7 +82,9 @@ fn missing_apis(server: &McpServer, cache: &Cache) -> Vec<String> {
     let spec = &server.spec;
     let gateway = spec.expose.as_ref().is_some_and(|expose| expose.gateway.is_some());
     let monitor = spec.observability.metrics.service_monitor.is_some();
+    let issuer = spec.tls.as_ref().is_some_and(|tls| tls.issuer_ref.is_some());
     let asked = [
+        (issuer, Kind::Certificate, "cert-manager", "spec.tls.issuerRef"),
         (gateway, Kind::HttpRoute, "the Gateway API", "spec.expose.gateway"),
         (monitor, Kind::ServiceMonitor, "the Prometheus operator", "spec.observability.metrics.serviceMonitor"),
     ];

@@ -4,7 +4,7 @@
 //! content. A key that is missing inside an object shows when the pod starts.
 
 use k8s_openapi::api::core::v1::{EnvFromSource, EnvVar};
-use mcp_crds::{CaBundle, Container, KeyRef, McpServerSpec, Redis, RedisTls, Volume};
+use mcp_crds::{CaBundle, Container, KeyRef, McpServerSpec, Redis, RedisTls, Tls, Volume};
 
 use crate::kind::Kind;
 
@@ -30,8 +30,10 @@ pub enum Need {
     Required,
     /// `optional: true`.
     Optional,
-    /// cert-manager will make it.
+    /// cert-manager will make it, for the route.
     Certificate,
+    /// cert-manager will make it, for the pods.
+    PodCertificate,
 }
 
 /// Every reference of a spec, in the order of its fields.
@@ -54,6 +56,7 @@ pub fn of(spec: &McpServerSpec) -> Vec<Reference> {
         let client = issuer.introspection.as_ref().map(|introspection| &introspection.client_secret_ref);
         found.extend(client.map(|key| secret_key(key, &field("introspection.clientSecretRef"))));
     }
+    found.extend(spec.tls.iter().flat_map(tls_references));
     found.extend(spec.redis.iter().flat_map(redis_references));
     if let Some(database) = &spec.database {
         found.push(secret_key(&database.url_secret_ref, "spec.database.urlSecretRef"));
@@ -97,6 +100,14 @@ fn bundle_references(bundle: &CaBundle, field: &str) -> Vec<Reference> {
     let map = bundle.config_map_key_ref.iter().map(|key| key_reference(Kind::ConfigMap, key, field));
     let secret = bundle.secret_key_ref.iter().map(|key| secret_key(key, field));
     map.chain(secret).collect()
+}
+
+fn tls_references(tls: &Tls) -> Vec<Reference> {
+    let need = if tls.issuer_ref.is_some() { Need::PodCertificate } else { Need::Required };
+    let mut found = vec![reference(Kind::Secret, &tls.secret_name, Some("tls.crt"), "spec.tls.secretName", need)];
+    found.extend(tls.ca_bundle.iter().flat_map(|bundle| bundle_references(bundle, "spec.tls.caBundle")));
+    found.extend(tls.client_ca.iter().flat_map(|bundle| bundle_references(bundle, "spec.tls.clientCa")));
+    found
 }
 
 fn redis_references(redis: &Redis) -> Vec<Reference> {
@@ -183,6 +194,10 @@ mod tests {
                 "url": "https://i", "caBundle": {"configMapKeyRef": {"name": "ca", "key": "ca.crt"}},
                 "introspection": {"clientId": "c", "clientSecretRef": {"name": "client", "key": "secret"}}
             }]},
+            "tls": {
+                "secretName": "pod-tls", "caBundle": {"configMapKeyRef": {"name": "pod-ca", "key": "k"}},
+                "clientCa": {"secretKeyRef": {"name": "clients-ca", "key": "k"}}
+            },
             "redis": {
                 "sentinel": {"master": "m", "urls": ["rediss://a"], "passwordSecretRef": {"name": "sentinel", "key": "k"}},
                 "passwordSecretRef": {"name": "redis", "key": "k"},
@@ -205,6 +220,9 @@ mod tests {
             (Kind::Secret, "tls", Need::Required),
             (Kind::ConfigMap, "ca", Need::Required),
             (Kind::Secret, "client", Need::Required),
+            (Kind::Secret, "pod-tls", Need::Required),
+            (Kind::ConfigMap, "pod-ca", Need::Required),
+            (Kind::Secret, "clients-ca", Need::Required),
             (Kind::Secret, "redis", Need::Required),
             (Kind::Secret, "sentinel", Need::Required),
             (Kind::Secret, "redis-ca", Need::Required),
@@ -226,5 +244,7 @@ mod tests {
             "expose": {"hosts": ["a.example"], "tls": {"secretName": "tls", "issuerRef": {"name": "ca"}}}
         });
         assert_eq!(found(spec), [(Kind::Secret, "tls".to_owned(), Need::Certificate)]);
+        let spec = json!({"backend": {"builtin": {}}, "tls": {"secretName": "tls", "issuerRef": {"name": "ca"}}});
+        assert_eq!(found(spec), [(Kind::Secret, "tls".to_owned(), Need::PodCertificate)]);
     }
 }

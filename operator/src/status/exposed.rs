@@ -21,6 +21,8 @@ pub struct Route<'a> {
     pub shared_hosts: &'a BTreeSet<String>,
     /// Why clients do not stay at one pod although the spec wants it.
     pub missing_affinity: Option<&'a str>,
+    /// Why the route may not reach pods that have TLS, and whether it certainly does not.
+    pub missing_inner_tls: Option<&'a (bool, String)>,
 }
 
 /// Whether the route is admitted.
@@ -44,6 +46,11 @@ pub fn verdict(spec: &McpServerSpec, route: Route<'_>) -> Verdict {
     }
     if let Some(secret) = route.pending_certificate {
         return Verdict::no(Reason::CertificatePending, format!("Secret {secret} is not there yet"));
+    }
+    match route.missing_inner_tls {
+        Some((true, why)) => return Verdict::no(Reason::BackendTlsUnavailable, why),
+        Some((false, why)) => return Verdict::yes(Reason::BackendTlsUnavailable, why),
+        None => {}
     }
     if let Some(why) = route.missing_affinity {
         return Verdict::yes(Reason::AffinityUnavailable, why);

@@ -60,8 +60,12 @@ pub struct Observed {
     pub pending_certificate: Option<String>,
     /// Hosts that other servers have too.
     pub shared_hosts: BTreeSet<String>,
+    /// The Secret of the pods' own certificate that cert-manager has not made yet.
+    pub pending_pod_certificate: Option<String>,
     /// Why clients do not stay at one pod although the spec wants it.
     pub missing_affinity: Option<String>,
+    /// Why the route may not reach pods that have TLS, and whether it certainly does not.
+    pub missing_inner_tls: Option<(bool, String)>,
     /// Whom to ask; `None` while that is not known.
     pub target: Option<Target>,
     /// What was asked; `None` when it has not been.
@@ -97,7 +101,7 @@ pub fn status(
         return unreadable::status(server, error, earlier, now);
     }
     let generation = server.metadata.generation;
-    let verdicts = verdicts(server, outcome, seen, earlier);
+    let verdicts = verdicts(server, outcome, seen, earlier, now);
     let address = address(&verdicts.verified, seen, earlier);
     let ready = ready(&verdicts, address.as_ref());
     let rollout = seen.deployment.as_deref().and_then(Child::rollout);
@@ -140,7 +144,13 @@ pub fn status(
     }
 }
 
-fn verdicts(server: &McpServer, outcome: &Outcome, seen: &Observed, earlier: &McpServerStatus) -> Verdicts {
+fn verdicts(
+    server: &McpServer,
+    outcome: &Outcome,
+    seen: &Observed,
+    earlier: &McpServerStatus,
+    now: Timestamp,
+) -> Verdicts {
     let (accepted, programmed) = written(server, outcome);
     let failure = available::failure(seen.pods.iter().map(AsRef::as_ref));
     let deployment = seen.deployment.as_deref();
@@ -149,6 +159,7 @@ fn verdicts(server: &McpServer, outcome: &Outcome, seen: &Observed, earlier: &Mc
         .is_some_and(|condition| condition.status == "True" && condition.reason != Reason::ScaledToZero.as_str());
     let available = available::verdict(deployment, wanted, failure, seen.findings.as_ref(), held);
     let available = told_by_pods(available, server, seen, &earlier.conditions);
+    let available = waits_for_certificate(available, seen);
     let stage = available::stage(deployment, wanted, failure);
     let route = Route {
         ingress: seen.ingress.as_deref(),
@@ -156,10 +167,11 @@ fn verdicts(server: &McpServer, outcome: &Outcome, seen: &Observed, earlier: &Mc
         pending_certificate: seen.pending_certificate.as_deref(),
         shared_hosts: &seen.shared_hosts,
         missing_affinity: seen.missing_affinity.as_deref(),
+        missing_inner_tls: seen.missing_inner_tls.as_ref(),
     };
     Verdicts {
         exposed: exposed::verdict(&server.spec, route),
-        verified: verified(server, outcome, seen, stage, &available, &earlier.conditions),
+        verified: verified(server, outcome, seen, stage, &available, earlier, now),
         accepted,
         programmed,
         available,
@@ -191,6 +203,17 @@ fn told_by_pods(verdict: Verdict, server: &McpServer, seen: &Observed, earlier: 
         .and_then(Verdict::of)
         .filter(|before| matches!(before.reason, Reason::IssuerUnreachable | Reason::HandshakeFailed));
     before.unwrap_or(verdict)
+}
+
+/// The kubelet says nothing of a volume whose Secret is not there.
+fn waits_for_certificate(verdict: Verdict, seen: &Observed) -> Verdict {
+    match &seen.pending_pod_certificate {
+        Some(secret) if verdict.reason == Reason::Starting => Verdict::no(
+            Reason::CertificatePending,
+            format!("{}: Secret {secret}, which they mount, is not there yet", verdict.message),
+        ),
+        _ => verdict,
+    }
 }
 
 fn written(server: &McpServer, outcome: &Outcome) -> (Verdict, Verdict) {
@@ -244,8 +267,10 @@ fn verified(
     seen: &Observed,
     stage: Stage,
     available: &Verdict,
-    earlier: &[Condition],
+    earlier: &McpServerStatus,
+    now: Timestamp,
 ) -> Verdict {
+    let earlier = &earlier.conditions;
     if stage == Stage::Zero {
         return Verdict::yes(Reason::ScaledToZero, "replicas is 0");
     }
@@ -261,7 +286,7 @@ fn verified(
         };
         return keep(earlier, server, false, otherwise);
     };
-    let verdict = match judge(target, seen.findings.as_ref()) {
+    let verdict = match judge(target, seen.findings.as_ref(), now) {
         Judgement::Say(verdict) => verdict,
         Judgement::Keep(otherwise) => {
             let asked = seen.findings.as_ref().is_some_and(|findings| findings.is_answered(target));

@@ -84,6 +84,8 @@ reasons! {
     AffinityUnavailable: "Exposed=True",
         "`spec.expose.affinity` is set, and the ingress controller has no annotation for it: clients change pods.",
         "Share sessions in redis (`spec.redis`), or follow the controller's recipe in [exposure.md](exposure.md).";
+    BackendTlsUnavailable: "Exposed=True, False", "The pods speak HTTPS (`spec.tls`). False: the ingress controller cannot. True: something is left to do by you, which the operator cannot see.",
+        "The message says what; the recipes are in [exposure.md](exposure.md#tls-inside-of-the-pod).";
     NoRoute: "Exposed=False", "There is no route yet.", "See Programmed.";
     AddressPending: "Exposed=False", "No ingress controller has published an address for the route.",
         "Check that the controller of the IngressClass runs and publishes its address (Traefik: `publishedService` or `publishStatusAddress`).";
@@ -91,7 +93,7 @@ reasons! {
         "Check that the Gateway exists and its controller runs.";
     RouteRefused: "Exposed=False", "A Gateway does not attach the HTTPRoute, or does not find its Service.",
         "The message has its controller's words: a Gateway admits routes by `allowedRoutes` and the hosts of its listeners.";
-    CertificatePending: "Exposed=False", "cert-manager has not made the certificate yet.", "Look at the Certificate with the Secret's name.";
+    CertificatePending: "Exposed, Available=False", "cert-manager has not made the certificate yet: of the route (Exposed), or of the pods (Available), which wait for it.", "Look at the Certificate with the Secret's name.";
     Verified: "Verified=True", "The server answers as a client sees it, and refuses whom it should.", "Nothing.";
     BackendReachableDirectly: "Verified=True", "The backend also answers at the pod's own address, past the runtime; only the NetworkPolicy is in the way.", "Let it listen on 127.0.0.1.";
     NotAsked: "Verified=Unknown", "The server has not been asked yet.", "Wait.";
@@ -102,6 +104,11 @@ reasons! {
     ConfigRefused: "Verified=False", "The runtime refuses its new configuration and goes on with the old one.", "The message says why; report it as a bug.";
     AuthNotEnforced: "Verified=False", "The server asks for tokens by its spec and served a caller without one.", "Report it as a bug. Take the route down: `spec.replicas: 0`.";
     MetadataMissing: "Verified=False", "The server refuses callers without a token and does not tell where to get one.", "Look at what stands between the Service and the runtime.";
+    CertificateInvalid: "Verified=False", "The certificate that the Service shows is not good by `spec.tls.caBundle`: another authority, another name, or it has ended.",
+        "The message has the reason. The certificate is for the Service's names: weather, weather.team-a, weather.team-a.svc and the longest one.";
+    CertificateExpired: "Verified=False", "The certificate that the pods use themselves (`spec.tls`) has ended.", "Renew the Secret: the pods take it up within about a minute. With `issuerRef` look at the Certificate with the server's name.";
+    CertificateExpiring: "Verified=True", "The certificate that the pods use themselves (`spec.tls`) ends within a week.", "Renew the Secret. With `issuerRef` look at the Certificate with the server's name: it should have been renewed by now.";
+    CertificateRefused: "Verified=True", "The pods go on with their certificate of before, since the files of the Secret cannot be used.", "The message has the reason: certificate and key belong together.";
     UnexpectedAnswer: "Verified=False", "The server answers its own Service in an unexpected way.", "The message has the answer's status.";
     Ready: "Ready=True", "All conditions hold.", "Nothing.";
 }
@@ -134,6 +141,8 @@ impl Reason {
                 | Self::ConfigRefused
                 | Self::AuthNotEnforced
                 | Self::MetadataMissing
+                | Self::CertificateInvalid
+                | Self::CertificateExpired
         )
     }
 }

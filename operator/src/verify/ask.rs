@@ -20,6 +20,7 @@ use tokio::time::timeout;
 use super::findings::Anonymous;
 use super::question::Question;
 use super::target::Target;
+use super::tls::{self, Refusal};
 use crate::cache::Endpoint;
 
 /// Time for one question.
@@ -65,6 +66,14 @@ pub enum Unanswered {
         /// The status.
         status: u16,
     },
+    /// What it shows is no good certificate.
+    #[error("{to} shows a certificate that is not good: {why}")]
+    Certificate {
+        /// Whom.
+        to: String,
+        /// Why not.
+        why: String,
+    },
     /// No answer in time.
     #[error("{to} did not answer within {} seconds", PATIENCE.as_secs())]
     Late {
@@ -92,10 +101,11 @@ impl Via {
         let name = to.to_string();
         let request = Request::builder().method(Method::GET).uri("/server").header(HOST, &name);
         let answer = self.exchange(&name, request, Bytes::new(), async {
-            match self {
+            let stream = match self {
                 Self::Cluster => tcp(to).await,
                 Self::PortForward(client) => forward(client, target, &pod.pod, target.management_port).await,
-            }
+            };
+            stream.map_err(Refusal::Connection)
         });
         let answer = answer.await?;
         if answer.status != StatusCode::OK {
@@ -112,6 +122,7 @@ impl Via {
                 self.end_session(target, &answer).await;
                 of_answer(&answer)
             }
+            Err(unanswered @ Unanswered::Certificate { .. }) => Anonymous::BadCertificate(unanswered.to_string()),
             Err(unanswered) => Anonymous::Failed(unanswered.to_string()),
         }
     }
@@ -139,11 +150,15 @@ impl Via {
         let request =
             request.uri(&target.path).header(HOST, &target.host).header(ACCEPT, "application/json, text/event-stream");
         self.exchange(&to, request, body, async {
-            match (self, target.ready_pods().next()) {
+            let stream = match (self, target.ready_pods().next()) {
                 (Self::Cluster, _) => tcp((target.dns.as_str(), target.port)).await,
                 (Self::PortForward(client), Some(pod)) => forward(client, target, &pod.pod, target.mcp_port).await,
                 (Self::PortForward(_), None) => Err("no pod is ready".to_owned()),
-            }
+            };
+            let stream = stream.map_err(Refusal::Connection)?;
+            let Some(tls) = &target.tls else { return Ok(stream) };
+            let stream = tls::handshake(stream, &target.host, tls.authorities.as_deref()).await?;
+            Ok(Box::pin(stream) as Pin<Box<dyn Stream>>)
         })
         .await
     }
@@ -153,10 +168,13 @@ impl Via {
         to: &str,
         request: http::request::Builder,
         body: Bytes,
-        connect: impl Future<Output = Result<Pin<Box<dyn Stream>>, String>>,
+        connect: impl Future<Output = Result<Pin<Box<dyn Stream>>, Refusal>>,
     ) -> Result<Answer, Unanswered> {
         let asked = async {
-            let stream = connect.await.map_err(|why| Unanswered::Connect { to: to.to_owned(), why })?;
+            let stream = connect.await.map_err(|refusal| match refusal {
+                Refusal::Connection(why) => Unanswered::Connect { to: to.to_owned(), why },
+                Refusal::Certificate(why) => Unanswered::Certificate { to: to.to_owned(), why },
+            })?;
             let request = request.header(USER_AGENT, concat!("mcp-operator/", env!("CARGO_PKG_VERSION")));
             let answer = send(stream, request.body(Full::new(body)));
             answer.await.map_err(|why| Unanswered::Exchange { to: to.to_owned(), why })

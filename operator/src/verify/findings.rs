@@ -43,6 +43,10 @@ pub enum Anonymous {
     },
     /// Another status.
     Other(u16),
+    /// Nobody is let in without a certificate of its own, and the operator has none: not asked.
+    NotAdmitted,
+    /// What the Service shows is no good certificate.
+    BadCertificate(String),
     /// The server's own rate limit, which knows no operator: it answers, and tells no more.
     Limited,
     /// It could not be asked, or not now.

@@ -1,5 +1,6 @@
 //! `Verified`: from what was asked to what is said. Pure.
 
+use jiff::{SignedDuration, Timestamp};
 use mcp_server_config::report::{BackendState, ServerReport};
 
 use super::findings::{Anonymous, Findings, Trouble, trouble};
@@ -9,6 +10,9 @@ use crate::text::clean;
 
 /// Rounds in a row that may fail before an earlier answer is no longer believed.
 pub const PATIENCE: u32 = 3;
+
+/// Certificates that end sooner should have been renewed: cert-manager does so a month before the end of three.
+const EXPIRING: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 /// What is to be said.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +25,7 @@ pub enum Judgement {
 
 /// Judges the findings by what the target expects.
 #[must_use]
-pub fn judge(target: &Target, findings: Option<&Findings>) -> Judgement {
+pub fn judge(target: &Target, findings: Option<&Findings>, now: Timestamp) -> Judgement {
     if target.ready_pods().next().is_none() {
         let verdict = nobody_serves(findings);
         // The pods of a server that is down tell why, once they are asked.
@@ -48,7 +52,7 @@ pub fn judge(target: &Target, findings: Option<&Findings>) -> Judgement {
     let current = findings.live_digest == target.live_digest && findings.enforced_auth == target.enforces_auth;
     match findings.anonymous.as_ref().filter(|_| current && !unasked) {
         None => not_asked(),
-        Some(anonymous) => of_anonymous(anonymous, target, findings),
+        Some(anonymous) => of_anonymous(anonymous, target, findings, now),
     }
 }
 
@@ -100,9 +104,12 @@ fn worse(one: Option<Verdict>, other: Option<Verdict>) -> Option<Verdict> {
     }
 }
 
-fn of_anonymous(anonymous: &Anonymous, target: &Target, findings: &Findings) -> Judgement {
+fn of_anonymous(anonymous: &Anonymous, target: &Target, findings: &Findings, now: Timestamp) -> Judgement {
     let verdict = match (anonymous, target.enforces_auth) {
-        (Anonymous::Served, false) | (Anonymous::Refused { metadata: true }, true) => verified(findings),
+        (Anonymous::Served, false) | (Anonymous::Refused { metadata: true }, true) | (Anonymous::NotAdmitted, _) => {
+            certificate(target, findings, now).unwrap_or_else(|| verified(findings))
+        }
+        (Anonymous::BadCertificate(why), _) => Verdict::no(Reason::CertificateInvalid, clean(why)),
         (Anonymous::Served, true) => {
             Verdict::no(Reason::AuthNotEnforced, "a caller without a token was served although spec.auth asks for one")
         }
@@ -119,6 +126,29 @@ fn of_anonymous(anonymous: &Anonymous, target: &Target, findings: &Findings) -> 
         }
     };
     Judgement::Say(verdict)
+}
+
+/// What is to be said of the certificates that the pods use themselves; most often nothing. The one that ends first
+/// counts: a pod whose volume was not brought up to date has the old one still.
+fn certificate(target: &Target, findings: &Findings, now: Timestamp) -> Option<Verdict> {
+    let ready = target.ready_pods().filter_map(|pod| findings.pods.get(&pod.pod)?.report.as_ref().ok());
+    let used: Vec<_> = ready.filter_map(|report| report.tls.as_ref()).collect();
+    let first = used.iter().filter_map(|tls| tls.not_after.parse::<Timestamp>().ok()).min();
+    let refused = used.iter().find_map(|tls| tls.error.as_deref());
+    let why = refused.map(|why| format!("; the newest files are refused: {}", clean(why))).unwrap_or_default();
+    match first {
+        Some(end) if end <= now => {
+            Some(Verdict::no(Reason::CertificateExpired, format!("the certificate of the pods ended at {end}{why}")))
+        }
+        Some(end) if end.duration_since(now) < EXPIRING => {
+            Some(Verdict::yes(Reason::CertificateExpiring, format!("the certificate of the pods ends at {end}{why}")))
+        }
+        _ if refused.is_some() => Some(Verdict::yes(
+            Reason::CertificateRefused,
+            format!("the pods go on with their certificate of before{why}"),
+        )),
+        _ => None,
+    }
 }
 
 fn unexpected(status: u16) -> Verdict {
@@ -147,7 +177,7 @@ fn verified(findings: &Findings) -> Verdict {
 
 #[cfg(test)]
 mod tests {
-    use mcp_server_config::report::{BackendReport, IssuerReport, LiveReport};
+    use mcp_server_config::report::{BackendReport, IssuerReport, LiveReport, TlsReport};
 
     use super::super::findings::PodAnswer;
     use super::*;
@@ -164,11 +194,37 @@ mod tests {
             port: 80,
             path: "/mcp".to_owned(),
             enforces_auth: auth,
+            tls: None,
             live_digest: "new".to_owned(),
             mcp_port: 8000,
             management_port: 9090,
             pods: [pod("a", true), pod("b", false)].into(),
         }
+    }
+
+    fn now() -> Timestamp {
+        "2026-11-01T00:00:00Z".parse().unwrap()
+    }
+
+    #[test]
+    fn a_certificate_that_ends_soon_is_said_and_one_that_ended_counts() {
+        let said_of = |not_after: &str, error: Option<&str>| {
+            let tls = TlsReport { not_after: not_after.to_owned(), error: error.map(str::to_owned) };
+            let report = ServerReport { tls: Some(tls), ..report("new") };
+            said(false, &findings(false, Ok(report), Some(Anonymous::Served)))
+        };
+        assert_eq!(said_of("2026-12-01T00:00:00Z", None), (Truth::True, Reason::Verified));
+        assert_eq!(said_of("2026-11-07T23:59:59Z", None), (Truth::True, Reason::CertificateExpiring));
+        assert_eq!(said_of("2026-11-01T00:00:00Z", None), (Truth::False, Reason::CertificateExpired));
+        assert_eq!(said_of("2026-12-01T00:00:00Z", Some("no key")), (Truth::True, Reason::CertificateRefused));
+    }
+
+    #[test]
+    fn what_nobody_without_a_certificate_is_told_is_no_failure() {
+        let found = findings(true, Ok(report("new")), Some(Anonymous::NotAdmitted));
+        assert_eq!(said(true, &found), (Truth::True, Reason::Verified));
+        let bad = findings(false, Ok(report("new")), Some(Anonymous::BadCertificate("unknown issuer".to_owned())));
+        assert_eq!(said(false, &bad), (Truth::False, Reason::CertificateInvalid));
     }
 
     fn report(digest: &str) -> ServerReport {
@@ -195,7 +251,7 @@ mod tests {
     }
 
     fn said(auth: bool, findings: &Findings) -> (Truth, Reason) {
-        match judge(&target(auth), Some(findings)) {
+        match judge(&target(auth), Some(findings), now()) {
             Judgement::Say(verdict) => (verdict.truth, verdict.reason),
             Judgement::Keep(verdict) => panic!("kept: {verdict:?}"),
         }
@@ -220,7 +276,7 @@ mod tests {
     #[test]
     fn an_answer_from_before_a_change_does_not_count() {
         let old = Findings { enforced_auth: false, ..findings(true, Ok(report("new")), Some(Anonymous::Served)) };
-        assert!(matches!(judge(&target(true), Some(&old)), Judgement::Keep(_)));
+        assert!(matches!(judge(&target(true), Some(&old), now()), Judgement::Keep(_)));
     }
 
     #[test]
@@ -237,7 +293,9 @@ mod tests {
         let mut broken = report("new");
         broken.issuers =
             vec![IssuerReport { url: "https://auth.example".to_owned(), ok: false, error: Some("timeout".to_owned()) }];
-        let Judgement::Say(verdict) = judge(&target(true), Some(&findings(true, Ok(broken), None))) else { panic!() };
+        let Judgement::Say(verdict) = judge(&target(true), Some(&findings(true, Ok(broken), None)), now()) else {
+            panic!()
+        };
         assert_eq!(verdict.reason, Reason::IssuerUnreachable);
         assert!(verdict.message.contains("https://auth.example") && verdict.message.contains("timeout"), "{verdict:?}");
     }
@@ -246,7 +304,7 @@ mod tests {
     fn an_earlier_answer_is_believed_until_three_rounds_have_failed() {
         let mut missed = findings(false, Err("connection refused".to_owned()), None);
         missed.misses = 2;
-        assert!(matches!(judge(&target(false), Some(&missed)), Judgement::Keep(_)));
+        assert!(matches!(judge(&target(false), Some(&missed), now()), Judgement::Keep(_)));
         missed.misses = 3;
         assert_eq!(said(false, &missed), (Truth::Unknown, Reason::Unreachable));
     }
@@ -260,7 +318,7 @@ mod tests {
         failing.backend.error = Some("connection refused".to_owned());
         let mut found = findings(false, Ok(failing), None);
         found.pods.values_mut().for_each(|pod| pod.ready = false);
-        let Judgement::Say(verdict) = judge(&none_ready, Some(&found)) else { panic!() };
+        let Judgement::Say(verdict) = judge(&none_ready, Some(&found), now()) else { panic!() };
         assert_eq!((verdict.truth, verdict.reason), (Truth::False, Reason::HandshakeFailed));
     }
 }

@@ -12,12 +12,14 @@ mod judge;
 mod question;
 mod service;
 mod target;
+mod tls;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
+use jiff::Timestamp;
 use rand::Rng;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::AbortHandle;
@@ -28,6 +30,7 @@ pub use ask::Via;
 pub use findings::{Anonymous, Findings, PodAnswer, Trouble};
 pub use judge::{Judgement, judge};
 pub use target::Target;
+pub use tls::PodTls;
 
 use self::question::Question;
 use service::LastAnswer;
@@ -161,8 +164,13 @@ impl Asker {
         if target.ready_pods().next().is_some() && found.is_reloaded() {
             asked = answer.as_ref().is_none_or(|answer| answer.fresh(target, Instant::now()).is_none());
             if asked {
-                let _permit = self.at_once.acquire().await;
-                let anonymous = self.via.anonymous(target, &Question::of(found.report())).await;
+                let needs_certificate = target.tls.as_ref().is_some_and(|tls| tls.needs_client_certificate);
+                let anonymous = if needs_certificate {
+                    Anonymous::NotAdmitted
+                } else {
+                    let _permit = self.at_once.acquire().await;
+                    self.via.anonymous(target, &Question::of(found.report())).await
+                };
                 *answer = Some(LastAnswer::after(answer.as_ref(), anonymous, target, Instant::now()));
             }
             found.anonymous = answer.as_ref().map(|answer| answer.answer().clone());
@@ -180,7 +188,7 @@ impl Asker {
 /// Whether nothing is expected to change by itself.
 fn is_settled(target: &Target, found: &Findings) -> bool {
     let all_ready = target.pods.iter().all(|pod| pod.ready);
-    let judged = matches!(judge(target, Some(found)), Judgement::Say(verdict) if verdict.holds());
+    let judged = matches!(judge(target, Some(found), Timestamp::now()), Judgement::Say(verdict) if verdict.holds());
     all_ready && (judged || found.anonymous == Some(Anonymous::Limited))
 }
 

@@ -79,8 +79,8 @@ impl LastAnswer {
         let good = match self.answer {
             Anonymous::Served => !self.expected.enforces_auth,
             Anonymous::Refused { metadata } => self.expected.enforces_auth && metadata,
-            Anonymous::Limited => true,
-            Anonymous::Other(_) | Anonymous::Failed(_) => false,
+            Anonymous::Limited | Anonymous::NotAdmitted => true,
+            Anonymous::Other(_) | Anonymous::Failed(_) | Anonymous::BadCertificate(_) => false,
         };
         if good { SLOW } else { FIRST.saturating_mul(1 << self.repeated.min(8)).min(LAST) }
     }
@@ -100,6 +100,7 @@ mod tests {
             port: 80,
             path: "/mcp".to_owned(),
             enforces_auth: auth,
+            tls: None,
             live_digest: "new".to_owned(),
             mcp_port: 8000,
             management_port: 9090,

@@ -1,9 +1,11 @@
 //! Whom to ask, and what to expect.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
+use super::tls::PodTls;
 use crate::cache::{Cache, Endpoint, Index, Key};
-use crate::desired::endpoint::{self, MANAGEMENT, MCP, SERVICE_PORT};
+use crate::desired::endpoint::{self, MANAGEMENT, MCP};
 use crate::desired::{Children, Identity};
 use crate::settings::Settings;
 
@@ -24,6 +26,8 @@ pub struct Target {
     pub path: String,
     /// Callers without a token must be refused.
     pub enforces_auth: bool,
+    /// TLS of the MCP endpoint in the pods.
+    pub tls: Option<PodTls>,
     /// The live configuration that every pod must have.
     pub live_digest: String,
     /// Port of the MCP endpoint in the pods.
@@ -43,6 +47,7 @@ impl Target {
         children: &Children,
         settings: &Settings,
         cache: &Cache,
+        authorities: Option<Arc<str>>,
     ) -> Self {
         let key = Key::new(&id.namespace, &id.name);
         let slices = cache.slices.find(&Index::Server(key.clone()));
@@ -52,7 +57,12 @@ impl Target {
         let mut target = Self {
             dns: format!("{}.{}.svc.{}.", id.name, id.namespace, settings.cluster_domain),
             host: format!("{}.{}.svc.{}", id.name, id.namespace, settings.cluster_domain),
-            port: port(SERVICE_PORT),
+            port: port(endpoint::service_port(&server.spec)),
+            tls: server
+                .spec
+                .tls
+                .as_ref()
+                .map(|tls| PodTls { authorities, needs_client_certificate: tls.needs_client_certificate() }),
             path: endpoint::path(&server.spec).to_owned(),
             enforces_auth: enforces_auth(server),
             live_digest: children.live_digest.clone(),

@@ -24,10 +24,11 @@ fn name() -> impl Strategy<Value = String> {
 }
 
 fn spec() -> impl Strategy<Value = McpServerSpec> {
-    let first = (backend(), of(expose()), of(auth()), 0..=1000, limits(), of(redis()), of(database()), of(cors()));
+    let first =
+        (backend(), of(expose()), of(auth()), 0..=1000, limits(), of(redis()), (of(database()), of(tls())), of(cors()));
     let second = (observability(), network_policy(), 0..=3600, service(), pod(), runtime(), sessions());
     (first, second).prop_map(|(first, second)| {
-        let (backend, expose, auth, replicas, limits, redis, database, cors) = first;
+        let (backend, expose, auth, replicas, limits, redis, (database, tls), cors) = first;
         let (observability, network_policy, drain, service, pod, runtime, sessions) = second;
         // CEL: an exposed server says who may call it.
         let auth = if expose.is_some() && auth.is_none() { Some(json!({"anonymous": "Allow"})) } else { auth };
@@ -39,7 +40,7 @@ fn spec() -> impl Strategy<Value = McpServerSpec> {
         if replicas % 3 == 0 {
             spec["autoscaling"] = json!({"minReplicas": replicas % 7 + 1, "maxReplicas": 9});
         }
-        let optional = [("expose", expose), ("auth", auth), ("redis", redis), ("database", database), ("cors", cors)];
+        let optional = [("expose", expose), ("auth", auth), ("redis", redis), ("database", database), ("tls", tls), ("cors", cors)];
         for (field, value) in optional.into_iter().filter_map(|(field, value)| Some((field, value?))) {
             spec[field] = value;
         }
@@ -164,6 +165,15 @@ fn redis() -> impl Strategy<Value = Value> {
         redis["socketTimeoutSeconds"] = json!(timeout);
         redis
     })
+}
+
+fn tls() -> impl Strategy<Value = Value> {
+    let ca = json!({"configMapKeyRef": {"name": "ca", "key": "ca.crt"}});
+    select(vec![
+        json!({"secretName": "pod-tls"}),
+        json!({"secretName": "pod-tls", "issuerRef": {"name": "internal"}, "caBundle": ca, "minVersion": "1.3"}),
+        json!({"secretName": "pod-tls", "ciphers": ["ECDHE+AESGCM"], "clientCa": ca, "clientAuth": "Optional"}),
+    ])
 }
 
 fn database() -> impl Strategy<Value = Value> {

@@ -68,6 +68,12 @@ impl Fixture {
         self
     }
 
+    /// Of the pods themselves.
+    pub fn with_inner_tls(mut self, secret: &str) -> Self {
+        self.0.spec.tls = Some(parse(json!({"secretName": secret})));
+        self
+    }
+
     pub fn anonymous(mut self) -> Self {
         self.0.spec.auth = Some(parse(json!({"anonymous": "Allow"})));
         self
