@@ -44,5 +44,5 @@ pub use runtime::{Probe, Probes, PullPolicy, Runtime};
 pub use scaling::{Autoscaling, Strategy};
 pub use server::{McpServer, McpServerSpec};
 pub use state::{Database, Redis, RedisCluster, RedisSentinel, RedisTls, SessionStore, Sessions};
-pub use status::{Address, McpServerStatus, ServerInfo, ToolsInfo};
+pub use status::{Address, KeysPhase, KeysStatus, McpServerStatus, ServerInfo, ToolsInfo};
 pub use tls::{CipherFamily, ClientAuth, Tls, TlsVersion};

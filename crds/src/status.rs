@@ -31,6 +31,9 @@ pub struct McpServerStatus {
     /// The tools it offers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tools: Option<ToolsInfo>,
+    /// How far the generated keys are made anew, once the annotation mcp-operator.dev/rotate-keys has asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keys: Option<KeysStatus>,
     /// Pods that exist.
     #[serde(default)]
     pub replicas: i32,
@@ -62,6 +65,35 @@ pub struct ServerInfo {
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = kube::core::ListMerge::Atomic)]
     pub protocol_versions: Vec<String>,
+}
+
+/// How far the generated keys are made anew. Sessions go on meanwhile.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct KeysStatus {
+    /// The value of the annotation that asked for it.
+    pub rotation: String,
+    /// Announced: every pod learns to recognize the coming keys. Taken: they are in use, and those of before are
+    /// recognized still. Done: those of before are gone.
+    pub phase: KeysPhase,
+    /// Since when.
+    #[schemars(extend("format" = "date-time"))]
+    pub since: String,
+    /// When the next phase begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "date-time"))]
+    pub until: Option<String>,
+}
+
+/// How far the generated keys are made anew.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeysPhase {
+    /// The coming keys are recognized.
+    Announced,
+    /// They are in use, those of before are recognized.
+    Taken,
+    /// Those of before are gone.
+    Done,
 }
 
 /// The tools that the server offers.

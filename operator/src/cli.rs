@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::settings::Peers;
+use crate::settings::{Peers, SecretAccess};
 
 /// Runs MCP servers on Kubernetes: one McpServer in, a production MCP endpoint out.
 #[derive(Parser, Debug)]
@@ -74,6 +74,9 @@ pub struct Run {
     /// Who may scrape the metrics of servers, besides the operator, as a JSON list of NetworkPolicy peers (Prometheus).
     #[arg(long, env = "MCP_OPERATOR_METRICS_FROM", default_value = "[]")]
     pub metrics_from: Peers,
+    /// What may be done with Secrets: as much as the role has.
+    #[arg(long, env = "MCP_OPERATOR_SECRET_ACCESS", value_enum, ignore_case = true, default_value = "Full")]
+    pub secret_access: SecretAccess,
     /// Metric series for each server.
     #[arg(long, env = "MCP_OPERATOR_SERVER_METRICS", default_value_t = true, action = clap::ArgAction::Set)]
     pub server_metrics: bool,
@@ -156,6 +159,7 @@ mod tests {
             "--probe-via=port-forward",
             "--server-metrics=false",
             "--lease-name=release",
+            "--secret-access=None",
             r#"--metrics-from=[{"podSelector":{}}]"#,
         ]);
         assert_eq!(cli.run.namespaces, ["a", "b"]);
@@ -163,5 +167,6 @@ mod tests {
         assert_eq!(cli.run.probe_via, ProbeVia::PortForward);
         assert!(!cli.run.server_metrics);
         assert_eq!(cli.run.lease_name, "release");
+        assert_eq!(cli.run.secret_access, SecretAccess::None);
     }
 }

@@ -19,7 +19,7 @@ use crate::lease::Election;
 use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::queue::Queue;
-use crate::settings::Settings;
+use crate::settings::{SecretAccess, Settings};
 use crate::verify::{Verifier, Via};
 use crate::{client, controller};
 
@@ -89,7 +89,10 @@ pub async fn run(options: Run, stop: CancellationToken) -> anyhow::Result<End> {
         ),
         metrics: Arc::clone(&metrics),
         // A flag without a value means none, not the namespace without a name.
-        scope: Scope { namespaces: options.namespaces.iter().filter(|name| !name.is_empty()).cloned().collect() },
+        scope: Scope {
+            namespaces: options.namespaces.iter().filter(|name| !name.is_empty()).cloned().collect(),
+            without_secrets: options.secret_access == SecretAccess::None,
+        },
         deadline: options.reconcile_deadline_seconds,
         settings: settings(&options, namespace),
         client,
@@ -130,6 +133,7 @@ fn settings(options: &Run, operator_namespace: Option<String>) -> Settings {
         operator_namespace,
         mcp_from: options.mcp_from.0.clone(),
         metrics_from: options.metrics_from.0.clone(),
+        secret_access: options.secret_access,
     }
 }
 

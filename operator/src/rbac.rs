@@ -52,13 +52,6 @@ pub const SERVED: &[Rule] = &[
         verbs: APPLIED,
         why: "children; the metadata of all others is watched, because servers refer to them; those in a backend's environment are read",
     },
-    Rule {
-        group: "",
-        resources: &["secrets"],
-        names: &[],
-        verbs: &["get", "list", "watch", "create"],
-        why: "the generated keys are created; the metadata of all others is watched, though list means read; those in a backend's environment are read",
-    },
     Rule { group: "apps", resources: &["deployments"], names: &[], verbs: APPLIED, why: "children" },
     Rule { group: "policy", resources: &["poddisruptionbudgets"], names: &[], verbs: APPLIED, why: "children" },
     Rule {
@@ -126,6 +119,30 @@ pub const SERVED: &[Rule] = &[
     },
 ];
 
+/// There too, by the chart's `secretAccess`; with `None` nothing.
+pub const SECRETS: &[(&str, Rule)] = &[
+    (
+        "Full",
+        Rule {
+            group: "",
+            resources: &["secrets"],
+            names: &[],
+            verbs: &["get", "list", "watch", "create", "patch"],
+            why: "the generated keys are created, and changed when an annotation asks for it; the metadata of all others is watched, though list means read; those in a backend's environment, and authorities of tls.caBundle, are read",
+        },
+    ),
+    (
+        "NoGet",
+        Rule {
+            group: "",
+            resources: &["secrets"],
+            names: &[],
+            verbs: &["list", "watch", "create", "patch"],
+            why: "the generated keys are created, and changed when an annotation asks for it; the metadata of all others is watched, though list means read",
+        },
+    ),
+];
+
 /// What is in no namespace: only where the operator serves all of them.
 pub const CLUSTER: &[Rule] = &[Rule {
     group: "networking.k8s.io",
@@ -155,5 +172,5 @@ pub const ELECTION: &[Rule] = &[
 
 /// Every rule there is.
 pub fn rules() -> impl Iterator<Item = &'static Rule> {
-    SERVED.iter().chain(CLUSTER).chain(ELECTION)
+    SERVED.iter().chain(SECRETS.iter().map(|(_, rule)| rule)).chain(CLUSTER).chain(ELECTION)
 }

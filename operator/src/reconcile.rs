@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use crate::apply;
+use crate::apply::rotation::Rotation;
 use crate::cache::{Index, Key, Server, Unreadable};
 use crate::context::Context;
 use crate::desired::endpoint::{self, Backend};
@@ -20,6 +21,7 @@ use crate::desired::{Children, Identity, desired};
 use crate::error::{Error, Retry};
 use crate::exposure;
 use crate::kind::Kind;
+use crate::settings::SecretAccess;
 use crate::resolve::{Resolution, authorities, environment, resolve};
 use crate::status::{self, Observed, Outcome};
 use crate::verify::Target;
@@ -74,7 +76,15 @@ pub async fn reconcile(handle: Arc<Handle>, ctx: Arc<Context>) -> Result<Action,
     ctx.metrics.reconciled(result.as_ref().err().map(Error::reason), started.elapsed());
     result?;
     ctx.memory.with(&key, crate::memory::Remembered::succeeded);
-    Ok(Action::requeue(SAFETY_NET.mul_f64(rand::rng().random_range(0.8..1.2))))
+    let safety_net = SAFETY_NET.mul_f64(rand::rng().random_range(0.8..1.2));
+    let next_keys = seen.rotation.as_ref().and_then(Rotation::ends).map(until);
+    Ok(Action::requeue(next_keys.map_or(safety_net, |next| next.min(safety_net))))
+}
+
+/// A little later than that, so that it has come.
+fn until(time: Timestamp) -> Duration {
+    let left = Duration::try_from(time.duration_since(Timestamp::now())).unwrap_or_default();
+    left + Duration::from_secs(1)
 }
 
 /// What is wanted, from the spec and what it refers to.
@@ -102,7 +112,8 @@ async fn plan(server: &McpServer, key: &Key, ctx: &Context) -> Result<Plan, Erro
     let id = Identity::of(server)?;
     let mut resolution = resolve(server, key, &ctx.cache, &ctx.scope)?;
     // The keys of a suspended server are not made either.
-    let may_read = !server.spec.suspend || ctx.cache.children(Kind::Secret).get(&keys_of(&id)).is_some();
+    let has_keys = ctx.cache.children(Kind::Secret).get(&keys_of(&id)).is_some();
+    let may_read = !server.spec.suspend || has_keys || ctx.settings.secret_access == SecretAccess::None;
     if resolution.missing.is_empty() && may_read {
         resolution.resolved.env_digest = environment::digest(server, &id, ctx).await?;
     }
@@ -155,11 +166,17 @@ fn observe(server: &McpServer, key: &Key, plan: Option<&Plan>, ctx: &Context) ->
         missing_affinity: exposure::missing_affinity(&server.spec, resolution.resolved.ingress_controller.as_deref()),
         findings: target.clone().and_then(|target| ctx.verifier.as_ref()?.observe(target)),
         target,
+        rotation: id.as_ref().and_then(|id| rotation(id, ctx)),
         probes_off: ctx.verifier.is_none(),
         address: id.as_ref().map(|id| endpoint::address(id, &server.spec, &ctx.settings)),
         selector: id.as_ref().map(Identity::selector_text),
         backend: Backend::of(&server.spec).ok().map(|backend| backend.kind().to_owned()),
     }
+}
+
+fn rotation(id: &Identity, ctx: &Context) -> Option<Rotation> {
+    let keys = ctx.cache.children(Kind::Secret).get(&keys_of(id)).filter(|keys| keys.belongs_to(&id.uid))?;
+    Rotation::read(keys.intent.as_deref()?)
 }
 
 async fn report(server: &McpServer, key: &Key, outcome: &Outcome, seen: &Observed, ctx: &Context) -> Result<(), Error> {

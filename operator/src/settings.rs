@@ -20,6 +20,23 @@ pub struct Settings {
     pub mcp_from: Vec<NetworkPolicyPeer>,
     /// Who may scrape the management port (Prometheus), besides the operator and the server's own pods.
     pub metrics_from: Vec<NetworkPolicyPeer>,
+    /// What the operator may do with Secrets.
+    pub secret_access: SecretAccess,
+}
+
+/// What the operator may do with Secrets: as much as its role has.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SecretAccess {
+    /// See which there are, make the generated keys, and read those in a backend's environment.
+    #[default]
+    #[value(name = "Full")]
+    Full,
+    /// The same, without reading: any change of a Secret in an environment rolls the pods.
+    #[value(name = "NoGet")]
+    NoGet,
+    /// Nothing: the keys are the user's to make, and a Secret that is missing shows when a pod starts.
+    #[value(name = "None")]
+    None,
 }
 
 /// Peers as a NetworkPolicy has them, written as a JSON list.

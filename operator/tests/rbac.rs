@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use mcp_operator::rbac::{CLUSTER, ELECTION, Rule, SERVED, rules};
+use mcp_operator::rbac::{CLUSTER, ELECTION, Rule, SECRETS, SERVED, rules};
 
 #[test]
 fn the_chart_grants_what_the_table_says() {
@@ -32,9 +32,26 @@ fn nothing_can_raise_its_own_privileges() {
 #[test]
 fn secrets_are_never_deleted_or_replaced() {
     let secrets: Vec<_> = rules().filter(|rule| rule.resources.contains(&"secrets")).collect();
-    assert_eq!(secrets.len(), 1);
-    assert_eq!(secrets[0].resources, ["secrets"], "a rule of its own");
-    assert!(secrets[0].verbs.iter().all(|verb| !["delete", "update"].contains(verb)));
+    assert_eq!(secrets.len(), SECRETS.len(), "nowhere but in the table of their own");
+    for rule in secrets {
+        assert_eq!(rule.resources, ["secrets"], "a rule of its own");
+        assert!(rule.verbs.iter().all(|verb| !["delete", "update"].contains(verb)));
+    }
+    assert!(!SECRETS.iter().any(|(access, rule)| *access != "Full" && rule.verbs.contains(&"get")));
+}
+
+/// What the chart's value says the flag understands, and what it does not name has no rule.
+#[test]
+fn the_chart_knows_every_kind_of_access_to_secrets() {
+    use clap::ValueEnum;
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/mcp-operator/values.schema.json");
+    let schema: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let flags: Vec<_> = mcp_operator::settings::SecretAccess::value_variants()
+        .iter()
+        .filter_map(|access| Some(access.to_possible_value()?.get_name().to_owned()))
+        .collect();
+    assert_eq!(schema["properties"]["secretAccess"]["enum"], serde_json::json!(flags));
+    assert_eq!(SECRETS.iter().map(|(access, _)| *access).collect::<Vec<_>>(), ["Full", "NoGet"]);
 }
 
 fn chart() -> String {
@@ -48,11 +65,20 @@ fn chart() -> String {
     ];
     for (name, comment, rules) in parts {
         let list = rules.iter().map(yaml).collect::<String>();
+        let secrets = if name == "rules" { secrets() } else { String::new() };
         text.push_str(&format!(
-            "\n{{{{- /* {comment} */ -}}}}\n{{{{- define \"mcp-operator.{name}\" -}}}}\n{list}{{{{- end -}}}}\n"
+            "\n{{{{- /* {comment} */ -}}}}\n{{{{- define \"mcp-operator.{name}\" -}}}}\n{list}{secrets}{{{{- end -}}}}\n"
         ));
     }
     text
+}
+
+/// One of the rules, or none.
+fn secrets() -> String {
+    let of = |(access, rule): &(&str, Rule)| {
+        format!("{{{{- if eq .Values.secretAccess \"{access}\" }}}}\n{}{{{{- end }}}}\n", yaml(rule))
+    };
+    SECRETS.iter().map(of).collect()
 }
 
 fn yaml(rule: &Rule) -> String {

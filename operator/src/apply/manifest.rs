@@ -54,6 +54,7 @@ impl<'a> Manifests<'a> {
             ingress,
             http_route,
             service_monitor,
+            rotate_keys: _,
             live_digest: _,
         } = children;
         let mut applied = vec![

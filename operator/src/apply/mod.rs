@@ -10,6 +10,7 @@ mod handover;
 mod keys;
 mod manifest;
 mod prune;
+pub mod rotation;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -40,7 +41,7 @@ pub async fn apply(children: &Children, id: &Identity, ctx: &Context) -> Result<
     let mut first = None;
     for kind in Kind::ALL {
         if kind == Kind::Secret {
-            keys::ensure(&writer, manifests.keys).await?;
+            keys::ensure(&writer, manifests.keys, children.rotate_keys.as_deref()).await?;
         }
         for manifest in manifests.applied.iter().filter(|manifest| manifest.kind == kind) {
             match writer.put(manifest).await {
@@ -78,9 +79,9 @@ fn is_needed_by_pods(kind: Kind) -> bool {
 ///
 /// # Errors
 /// When they cannot be created, or somebody else's Secret has their name.
-pub async fn ensure_keys(id: &Identity, ctx: &Context) -> Result<(), Error> {
+pub async fn ensure_keys(id: &Identity, rotate: Option<&str>, ctx: &Context) -> Result<(), Error> {
     let server = Key::new(&id.namespace, &id.name);
-    keys::ensure(&Writer { ctx, id, server: &server }, &desired_keys::build(id)).await
+    keys::ensure(&Writer { ctx, id, server: &server }, &desired_keys::build(id), rotate).await
 }
 
 /// Whether every child is as it should be. Asks nobody.

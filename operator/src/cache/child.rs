@@ -9,6 +9,7 @@ use mcp_crds::ParentRef;
 
 use super::fields::FieldSet;
 use super::table::{Entry, Index, Key};
+use crate::desired::keys::ROTATION;
 use crate::gateway::{HttpRoute, ParentStatus};
 use crate::kind::Kind;
 
@@ -32,7 +33,7 @@ pub struct Child {
     pub owner: Option<Owner>,
     /// It is being deleted.
     pub deleting: bool,
-    /// Digest of what we last applied.
+    /// Digest of what we last applied. Of the generated keys, which are not applied, how far their rotation is.
     pub intent: Option<String>,
     /// What is ours of it.
     pub fields: FieldSet,
@@ -103,6 +104,7 @@ impl Child {
             (Some(_), Some(entries)) => FieldSet::of(&entries),
             _ => FieldSet::default(),
         };
+        let intent = if kind == Kind::Secret { ROTATION } else { INTENT };
         Self {
             kind,
             key: Key::new(metadata.namespace.unwrap_or_default(), metadata.name.unwrap_or_default()),
@@ -111,7 +113,7 @@ impl Child {
             generation: metadata.generation.unwrap_or_default(),
             owner,
             deleting: metadata.deletion_timestamp.is_some(),
-            intent: metadata.annotations.and_then(|mut annotations| annotations.remove(INTENT)),
+            intent: metadata.annotations.and_then(|mut annotations| annotations.remove(intent)),
             fields,
             status: ChildStatus::None,
         }

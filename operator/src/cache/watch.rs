@@ -44,6 +44,8 @@ const MISSING_API: Duration = Duration::from_secs(30);
 pub struct Scope {
     /// These namespaces; all, when empty.
     pub namespaces: Vec<String>,
+    /// Secrets cannot be seen: whether one exists is not known.
+    pub without_secrets: bool,
 }
 
 impl Scope {
@@ -92,7 +94,9 @@ pub fn start(
         part.servers(server_changed.clone());
         part.metadata::<ServiceAccount>(Kind::ServiceAccount);
         part.metadata::<ConfigMap>(Kind::ConfigMap);
-        part.metadata::<Secret>(Kind::Secret);
+        if !scope.without_secrets {
+            part.metadata::<Secret>(Kind::Secret);
+        }
         part.metadata::<NetworkPolicy>(Kind::NetworkPolicy);
         part.metadata::<Service>(Kind::Service);
         part.metadata::<PodDisruptionBudget>(Kind::PodDisruptionBudget);

@@ -8,6 +8,7 @@ use mcp_crds::{Container, McpServerSpec, Volume};
 
 use super::Invalid;
 use super::ingress::{HEALTH, WELL_KNOWN};
+use crate::settings::{SecretAccess, Settings};
 
 /// Prefix of the operator's own labels and annotations.
 const OURS: &str = "mcp-operator.dev/";
@@ -16,7 +17,8 @@ const APPARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
 
 /// # Errors
 /// The first thing that is wrong.
-pub fn check(spec: &McpServerSpec) -> Result<(), Invalid> {
+pub fn check(spec: &McpServerSpec, settings: &Settings) -> Result<(), Invalid> {
+    authorities_can_be_read(spec, settings)?;
     path_is_free(spec)?;
     annotations_are_the_users(spec)?;
     for (index, volume) in spec.pod.volumes.iter().enumerate() {
@@ -27,6 +29,16 @@ pub fn check(spec: &McpServerSpec) -> Result<(), Invalid> {
         Some(container) => backend(spec, container),
         None => Ok(()),
     }
+}
+
+fn authorities_can_be_read(spec: &McpServerSpec, settings: &Settings) -> Result<(), Invalid> {
+    let bundle = spec.tls.as_ref().and_then(|tls| tls.ca_bundle.as_ref());
+    if settings.secret_access != SecretAccess::Full && bundle.is_some_and(|bundle| bundle.secret_key_ref.is_some()) {
+        let problem = "names a Secret, and this operator was installed without the right to read one (secretAccess)";
+        let remedy = "put the authorities into a ConfigMap and use configMapKeyRef";
+        return Err(Invalid::new("spec.tls.caBundle.secretKeyRef", problem, remedy));
+    }
+    Ok(())
 }
 
 /// The runtime answers these paths itself.

@@ -1,7 +1,8 @@
 //! Secret `<name>-keys`: the keys that the replicas of one server share.
 //!
 //! The only child that is created and never applied: its values are random, so there is nothing to converge to, and
-//! writing them again would end every session. They are mounted, and never read by the operator.
+//! writing them again would end every session. They are made anew with overlap when an annotation asks for it: see
+//! `apply::rotation`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,6 +10,8 @@ use std::fmt;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use mcp_crds::McpServer;
 
 use super::identity::Identity;
 
@@ -18,6 +21,14 @@ pub const SESSION: &str = "session";
 pub const REQUEST_STATE: &str = "request-state";
 /// Forwarding between the pods of one server.
 pub const PEER: &str = "peer";
+
+/// The names, in the order of [`Material::encoded`].
+pub const NAMES: [&str; 3] = [SESSION, REQUEST_STATE, PEER];
+
+/// Annotation of the McpServer: any new value has the keys made anew.
+pub const ROTATE: &str = "mcp-operator.dev/rotate-keys";
+/// Annotation of the Secret: how far that is.
+pub const ROTATION: &str = "mcp-operator.dev/rotation";
 
 /// Bytes of each key.
 pub const KEY_BYTES: usize = 32;
@@ -36,10 +47,28 @@ pub struct Material {
     pub peer: [u8; KEY_BYTES],
 }
 
+impl Material {
+    /// The keys as a Secret has them, in the order of [`NAMES`].
+    #[must_use]
+    pub fn encoded(&self) -> [String; 3] {
+        let Self { session, request_state, peer } = self;
+        [session, request_state, peer].map(|key| {
+            let value = serde_json::to_value(ByteString(key.to_vec())).unwrap_or_default();
+            value.as_str().unwrap_or_default().to_owned()
+        })
+    }
+}
+
 impl fmt::Debug for Material {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("Material(redacted)")
     }
+}
+
+/// What the server's annotation asks for.
+#[must_use]
+pub fn request(server: &McpServer) -> Option<String> {
+    server.metadata.annotations.as_ref()?.get(ROTATE).filter(|value| !value.is_empty()).cloned()
 }
 
 /// The Secret that must exist.
@@ -55,13 +84,16 @@ impl Template {
         &self.0
     }
 
-    /// The Secret to POST.
+    /// The Secret to POST. `rotation` is its annotation of that name.
     #[must_use]
-    pub fn with(&self, material: &Material) -> Secret {
+    pub fn with(&self, material: &Material, rotation: String) -> Secret {
         let Material { session, request_state, peer } = material;
         let entry = |key: &str, value: &[u8]| (key.to_owned(), ByteString(value.to_vec()));
         Secret {
-            metadata: self.0.clone(),
+            metadata: ObjectMeta {
+                annotations: Some(BTreeMap::from([(ROTATION.to_owned(), rotation)])),
+                ..self.0.clone()
+            },
             type_: Some("Opaque".to_owned()),
             data: Some(BTreeMap::from([
                 entry(SESSION, session),

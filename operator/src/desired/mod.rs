@@ -77,6 +77,8 @@ pub struct Children {
     pub http_route: Option<HttpRoute>,
     /// Where Prometheus finds the metrics.
     pub service_monitor: Option<ServiceMonitor>,
+    /// Value of the annotation that asks for new keys.
+    pub rotate_keys: Option<String>,
     /// Digest of the live file in `live_config`: a pod that reports it uses the configuration of this generation.
     pub live_digest: String,
 }
@@ -103,7 +105,7 @@ pub struct Resolved {
 pub fn desired(server: &McpServer, refs: &Resolved, settings: &Settings) -> Result<Children, Invalid> {
     let id = Identity::of(server)?;
     let spec = &server.spec;
-    checks::check(spec)?;
+    checks::check(spec, settings)?;
     let profile = exposure::annotations(&id, spec, refs.ingress_controller.as_deref());
     let boot_config = boot_config::build(&id, spec, refs)?;
     let (live_config, live_digest) = live_config::build(&id, spec, refs, settings)?;
@@ -121,6 +123,7 @@ pub fn desired(server: &McpServer, refs: &Resolved, settings: &Settings) -> Resu
         service_monitor: service_monitor::build(&id, spec),
         boot_config,
         live_config,
+        rotate_keys: keys::request(server),
         live_digest,
     })
 }

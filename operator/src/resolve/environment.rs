@@ -20,6 +20,7 @@ use crate::context::Context;
 use crate::desired::{Identity, keys};
 use crate::error::Error;
 use crate::kind::Kind;
+use crate::settings::SecretAccess;
 
 /// The digest of one object's part in an environment.
 pub type Part = [u8; 32];
@@ -33,7 +34,7 @@ pub async fn digest(server: &McpServer, id: &Identity, ctx: &Context) -> Result<
     if used.is_empty() {
         return Ok(None);
     }
-    let secret_key = secret_key(id, ctx).await?;
+    let secret_key = secret_key(server, id, ctx).await?;
     let mut digest = Sha256::new();
     for ((kind, name), keys) in &used {
         let part = part(*kind, name, keys, &secret_key, id, ctx).await?;
@@ -74,6 +75,10 @@ async fn part(
     ctx: &Context,
 ) -> Result<Part, Error> {
     let server = Key::new(&id.namespace, &id.name);
+    // Nothing is known of Secrets then: who changes one rolls the pods.
+    if kind == Kind::Secret && ctx.settings.secret_access == SecretAccess::None {
+        return Ok(of_values(kind, name, &BTreeMap::new(), keys, &secret_key.bytes));
+    }
     // An optional object that is not there has a digest too: its appearance is a change.
     let Some(found) = ctx.cache.children(kind).get(&Key::new(&id.namespace, name)) else {
         return Ok(of_values(kind, name, &BTreeMap::new(), keys, &secret_key.bytes));
@@ -82,7 +87,15 @@ async fn part(
     if let Some(known) = ctx.memory.with(&server, |memory| memory.environment(kind, name, &version)) {
         return Ok(known);
     }
-    let values = read(kind, name, id, ctx).await?;
+    let values = match (kind, ctx.settings.secret_access) {
+        // That it changed is known, what it says is not: pods roll for keys, too, that they do not use.
+        (Kind::Secret, SecretAccess::NoGet) => {
+            BTreeMap::from([("version".to_owned(), version.clone().into_bytes())])
+        }
+        _ => read(kind, name, id, ctx).await?,
+    };
+    let all = None;
+    let keys = if kind == Kind::Secret && ctx.settings.secret_access == SecretAccess::NoGet { &all } else { keys };
     let part = of_values(kind, name, &values, keys, &secret_key.bytes);
     ctx.memory.with(&server, |memory| memory.remember_environment(kind, name, version, part));
     Ok(part)
@@ -138,9 +151,14 @@ struct SecretKey {
     bytes: Vec<u8>,
 }
 
-async fn secret_key(id: &Identity, ctx: &Context) -> Result<SecretKey, Error> {
+async fn secret_key(server: &McpServer, id: &Identity, ctx: &Context) -> Result<SecretKey, Error> {
+    let rotate = keys::request(server);
     let (server, name) = (Key::new(&id.namespace, &id.name), id.keys_name());
-    apply::ensure_keys(id, ctx).await?;
+    apply::ensure_keys(id, rotate.as_deref(), ctx).await?;
+    if ctx.settings.secret_access != SecretAccess::Full {
+        // No Secret's content gets into a digest then, so there is nothing to guess.
+        return Ok(SecretKey { version: id.uid.clone(), bytes: id.uid.clone().into_bytes() });
+    }
     let found = ctx.cache.children(Kind::Secret).get(&Key::new(&id.namespace, &name));
     // A Secret that was deleted and made anew has other keys, and the pods must see them.
     let version = found.map(|found| format!("{}/{}", found.uid, found.resource_version)).unwrap_or_default();

@@ -42,7 +42,8 @@ impl Resolution {
 pub fn resolve(server: &McpServer, key: &Key, cache: &Cache, scope: &Scope) -> Result<Resolution, Error> {
     let mut found = Resolution::default();
     for reference in references::of(&server.spec) {
-        if exists(cache, &key.namespace, &reference) {
+        let unseen = scope.without_secrets && reference.kind == Kind::Secret;
+        if unseen || exists(cache, &key.namespace, &reference) {
             continue;
         }
         match reference.need {
@@ -193,6 +194,8 @@ mod tests {
         let cache = Cache::default();
         let missing = found(&with_redis(), &cache, &Scope::default()).unwrap().missing;
         assert_eq!(missing, ["Secret s does not exist: create it with key redis-url (spec.redis.urlSecretRef)"]);
+        let blind = Scope { without_secrets: true, ..Scope::default() };
+        assert!(found(&with_redis(), &cache, &blind).unwrap().missing.is_empty(), "nothing is known of Secrets");
         cache.children(Kind::Secret).put(secret("s"));
         assert!(found(&with_redis(), &cache, &Scope::default()).unwrap().missing.is_empty());
     }
@@ -229,13 +232,13 @@ mod tests {
         assert!(cache.apis.is_wanted(Kind::HttpRoute) && !cache.apis.is_wanted(Kind::ServiceMonitor));
         cache.apis.serve(Kind::HttpRoute);
         assert!(found(&route, &cache, &Scope::default()).unwrap().missing.is_empty());
-        let one = Scope { namespaces: vec!["ns".to_owned()] };
+        let one = Scope { namespaces: vec!["ns".to_owned()], ..Scope::default() };
         assert!(found(&route, &cache, &one).is_ok(), "no Ingress, so no profile");
     }
 
     #[test]
     fn an_operator_of_single_namespaces_asks_for_the_profile() {
-        let scope = Scope { namespaces: vec!["ns".to_owned()] };
+        let scope = Scope { namespaces: vec!["ns".to_owned()], ..Scope::default() };
         let error = found(&exposed("a"), &Cache::default(), &scope).unwrap_err();
         assert!(matches!(error, Error::ProfileRequired));
     }

@@ -18,7 +18,9 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use mcp_crds::{Address, McpServer, McpServerSpec, McpServerStatus, ServerInfo, SessionStore, ToolsInfo};
+use mcp_crds::{
+    Address, KeysPhase, KeysStatus, McpServer, McpServerSpec, McpServerStatus, ServerInfo, SessionStore, ToolsInfo,
+};
 
 pub use available::Stage;
 pub use condition::{Truth, Type, Verdict, find};
@@ -26,6 +28,7 @@ pub use exposed::Route;
 pub use reason::{Reason, documentation};
 pub use report::{current, report};
 
+use crate::apply::rotation::{Phase, Rotation};
 use crate::cache::{Child, PodView};
 use crate::error::Error;
 use crate::text::clean;
@@ -70,6 +73,8 @@ pub struct Observed {
     pub target: Option<Target>,
     /// What was asked; `None` when it has not been.
     pub findings: Option<Findings>,
+    /// How far the generated keys are made anew.
+    pub rotation: Option<Rotation>,
     /// Servers are not asked: `--probe-via=none`.
     pub probes_off: bool,
     /// What a client types. `None` while that cannot be known: then the earlier one counts.
@@ -139,6 +144,11 @@ pub fn status(
         tools: report.map_or_else(|| earlier.tools.clone(), tools_info),
         replicas: rollout.map_or(0, |rollout| rollout.replicas),
         ready_replicas: rollout.map_or(0, |rollout| rollout.ready),
+        keys: match (&seen.rotation, &seen.target) {
+            // Nothing is known without a plan.
+            (None, None) => earlier.keys.clone(),
+            (rotation, _) => rotation.as_ref().and_then(keys_status),
+        },
         selector: seen.selector.clone().or_else(|| earlier.selector.clone()),
         conditions,
     }
@@ -372,6 +382,21 @@ fn address(verified: &Verdict, seen: &Observed, earlier: &McpServerStatus) -> Op
         (Truth::Unknown, Reason::Unreachable) | (Truth::False, _) => None,
         (Truth::Unknown, _) => current.filter(|current| earlier.address.as_ref() == Some(current)),
     }
+}
+
+/// Nothing is said of keys that nobody asked to change.
+fn keys_status(rotation: &Rotation) -> Option<KeysStatus> {
+    let Rotation { request, phase, since } = rotation;
+    (!request.is_empty()).then(|| KeysStatus {
+        rotation: clean(request),
+        phase: match phase {
+            Phase::Announced => KeysPhase::Announced,
+            Phase::Taken => KeysPhase::Taken,
+            Phase::Done => KeysPhase::Done,
+        },
+        since: since.to_string(),
+        until: rotation.ends().map(|end| end.to_string()),
+    })
 }
 
 fn server_info(report: &mcp_server_config::report::ServerReport) -> ServerInfo {

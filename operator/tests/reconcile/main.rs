@@ -24,7 +24,7 @@ use mcp_operator::kind::Kind;
 use mcp_operator::memory::Memory;
 use mcp_operator::metrics::Metrics;
 use mcp_operator::reconcile::reconcile;
-use mcp_operator::settings::Settings;
+use mcp_operator::settings::{SecretAccess, Settings};
 use serde_json::{Value, json};
 
 struct World {
@@ -34,6 +34,10 @@ struct World {
 
 impl World {
     fn with(server: Fixture) -> Self {
+        Self::with_access(server, SecretAccess::Full)
+    }
+
+    fn with_access(server: Fixture, secret_access: SecretAccess) -> Self {
         let api = Double::new();
         let client = api.client();
         let reporter = Reporter { controller: "test".to_owned(), instance: None };
@@ -53,6 +57,7 @@ impl World {
                 operator_namespace: None,
                 mcp_from: Vec::new(),
                 metrics_from: Vec::new(),
+                secret_access,
             },
         };
         let world = Self { api, ctx: Arc::new(ctx) };

@@ -8,7 +8,7 @@ pub mod pod_security;
 
 use k8s_openapi::api::networking::v1::NetworkPolicyPeer;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use mcp_operator::settings::Settings;
+use mcp_operator::settings::{SecretAccess, Settings};
 
 /// The settings of an installation with everything set.
 pub fn settings() -> Settings {
@@ -26,5 +26,6 @@ pub fn settings() -> Settings {
         operator_namespace: Some("mcp-system".to_owned()),
         mcp_from: Vec::new(),
         metrics_from: vec![namespace("monitoring")],
+        secret_access: SecretAccess::Full,
     }
 }

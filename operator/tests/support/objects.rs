@@ -24,13 +24,14 @@ pub fn all(children: &Children) -> Vec<Value> {
         ingress,
         http_route,
         service_monitor,
+        rotate_keys: _,
         live_digest: _,
     } = children;
     let objects = [
         service_account.as_ref().map(json),
         Some(json(boot_config)),
         Some(json(live_config)),
-        Some(json(&keys.with(&MATERIAL))),
+        Some(json(&keys.with(&MATERIAL, "{}".to_owned()))),
         certificate.as_ref().map(json),
         network_policy.as_ref().map(json),
         Some(json(service)),
