@@ -105,6 +105,6 @@ fn default_path() -> String {
     "/mcp".to_owned()
 }
 
-fn default_resources() -> Resources {
+pub(crate) fn default_resources() -> Resources {
     Resources::of(&[("cpu", "100m"), ("memory", "128Mi")], &[("memory", "512Mi")])
 }

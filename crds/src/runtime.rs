@@ -61,37 +61,23 @@ impl PullPolicy {
 }
 
 /// Timings of the runtime's probes; their endpoints are fixed.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct Probes {
     /// Restarts the runtime when its process hangs. Depends on nothing outside of the process.
-    #[serde(default = "default_liveness")]
-    pub liveness: Probe,
-    /// Takes traffic from the pod until its backend and shared dependencies have answered once, and while it drains.
-    #[serde(default = "default_readiness")]
-    pub readiness: Probe,
-}
-
-impl Default for Probes {
-    fn default() -> Self {
-        Self { liveness: default_liveness(), readiness: default_readiness() }
-    }
-}
-
-fn default_liveness() -> Probe {
-    Probe { initial_delay_seconds: 30, period_seconds: 10, timeout_seconds: 3, failure_threshold: 3 }
-}
-
-fn default_readiness() -> Probe {
-    Probe { initial_delay_seconds: 5, period_seconds: 5, timeout_seconds: 3, failure_threshold: 3 }
-}
-
-/// Timing of one probe.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
-#[serde(rename_all = "camelCase")]
-pub struct Probe {
-    /// Seconds after the container's start before the first probe.
     #[serde(default)]
+    pub liveness: LivenessProbe,
+    /// Takes traffic from the pod until its backend and shared dependencies have answered once, and while it drains.
+    #[serde(default)]
+    pub readiness: ReadinessProbe,
+}
+
+/// Timing of the probe that restarts the runtime.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct LivenessProbe {
+    /// Seconds after the container's start before the first probe.
+    #[serde(default = "thirty")]
     #[schemars(range(min = 0, max = 3600))]
     pub initial_delay_seconds: i32,
     /// Seconds between probes.
@@ -108,8 +94,84 @@ pub struct Probe {
     pub failure_threshold: i32,
 }
 
+/// Timing of the probe that takes traffic from the pod.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct ReadinessProbe {
+    /// Seconds after the container's start before the first probe.
+    #[serde(default = "five")]
+    #[schemars(range(min = 0, max = 3600))]
+    pub initial_delay_seconds: i32,
+    /// Seconds between probes.
+    #[serde(default = "five")]
+    #[schemars(range(min = 1, max = 3600))]
+    pub period_seconds: i32,
+    /// Seconds after which a probe without answer has failed.
+    #[serde(default = "three")]
+    #[schemars(range(min = 1, max = 300))]
+    pub timeout_seconds: i32,
+    /// Failures in a row that count.
+    #[serde(default = "three")]
+    #[schemars(range(min = 1, max = 100))]
+    pub failure_threshold: i32,
+}
+
+/// Timing of either probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "see the two")]
+pub struct Probe {
+    pub initial_delay_seconds: i32,
+    pub period_seconds: i32,
+    pub timeout_seconds: i32,
+    pub failure_threshold: i32,
+}
+
+impl Default for LivenessProbe {
+    fn default() -> Self {
+        Self {
+            initial_delay_seconds: thirty(),
+            period_seconds: ten(),
+            timeout_seconds: three(),
+            failure_threshold: three(),
+        }
+    }
+}
+
+impl Default for ReadinessProbe {
+    fn default() -> Self {
+        Self {
+            initial_delay_seconds: five(),
+            period_seconds: five(),
+            timeout_seconds: three(),
+            failure_threshold: three(),
+        }
+    }
+}
+
+impl From<LivenessProbe> for Probe {
+    fn from(probe: LivenessProbe) -> Self {
+        let LivenessProbe { initial_delay_seconds, period_seconds, timeout_seconds, failure_threshold } = probe;
+        Self { initial_delay_seconds, period_seconds, timeout_seconds, failure_threshold }
+    }
+}
+
+impl From<ReadinessProbe> for Probe {
+    fn from(probe: ReadinessProbe) -> Self {
+        let ReadinessProbe { initial_delay_seconds, period_seconds, timeout_seconds, failure_threshold } = probe;
+        Self { initial_delay_seconds, period_seconds, timeout_seconds, failure_threshold }
+    }
+}
+
+fn thirty() -> i32 {
+    30
+}
+
 fn ten() -> i32 {
     10
+}
+
+fn five() -> i32 {
+    5
 }
 
 fn three() -> i32 {

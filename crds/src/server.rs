@@ -62,6 +62,10 @@ use crate::{
     "!has(self.tls) || !has(self.tls.issuerRef) || !has(self.expose) || !has(self.expose.tls) || !has(self.expose.tls.secretName) || self.expose.tls.secretName != self.tls.secretName",
     "tls.issuerRef and expose.tls would fill the same Secret with two certificates: name two Secrets"
 ))]
+#[x_kube(validation = (
+    "!has(self.database) || !has(self.database.migrations) || has(self.database.migrations.image) || has(self.backend.container)",
+    "database.migrations needs an image: there is no backend.container whose image it could take"
+))]
 pub struct McpServerSpec {
     /// What answers the MCP calls behind the runtime.
     pub backend: Backend,

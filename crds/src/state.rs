@@ -1,10 +1,11 @@
 //! State outside of the pods: sessions, which must survive a pod where there is more than one, redis and the database.
 
+use k8s_openapi::api::core::v1 as core;
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{CaBundle, KeyRef, schema};
+use crate::{CaBundle, KeyRef, PullPolicy, Resources, schema};
 
 /// Sessions of the 2025 protocol revisions. The 2026-07-28 revision has none.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
@@ -22,11 +23,16 @@ pub struct Sessions {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub max: Option<i32>,
+    /// Sessions at once of one principal: a token's issuer and subject, without a token the client's address. Of all pods
+    /// together. Default: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub max_per_principal: Option<i32>,
 }
 
 impl Default for Sessions {
     fn default() -> Self {
-        Self { store: None, idle_timeout_seconds: default_idle(), max: None }
+        Self { store: None, idle_timeout_seconds: default_idle(), max: None, max_per_principal: None }
     }
 }
 
@@ -153,7 +159,7 @@ fn default_socket_timeout() -> i32 {
 }
 
 /// The PostgreSQL database of the server. Its connections are pooled; `/health` asks it.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Database {
     /// Secret key with the URL: postgresql://[user:password@]host[:port]/database. Mounted, never read by the operator.
@@ -169,6 +175,73 @@ pub struct Database {
     /// Log each statement, without the values bound to it.
     #[serde(default)]
     pub echo: bool,
+    /// What brings the database to what new pods expect, as a Job: once for each change of image, command, arguments or
+    /// environment, before the new pods. While it runs and when it fails the pods of before stay. Default: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub migrations: Option<Migrations>,
+}
+
+/// A Job before the roll-out. It must do no harm when it runs twice: it is tried again when it fails, and after a
+/// restore of the cluster.
+#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Migrations {
+    /// Image with the migrations. Default: that of `backend.container`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 512))]
+    #[x_kube(validation = (schema::IMAGE_RULE, schema::IMAGE_MESSAGE))]
+    pub image: Option<String>,
+    /// When to pull the image. Default: Kubernetes' rule (Always for the tag latest, else IfNotPresent).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::optional::<PullPolicy>")]
+    pub image_pull_policy: Option<PullPolicy>,
+    /// Command in place of the image's entry point.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    #[x_kube(merge_strategy = kube::core::ListMerge::Atomic)]
+    pub command: Vec<String>,
+    /// Arguments of the command.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256))]
+    #[x_kube(merge_strategy = kube::core::ListMerge::Atomic)]
+    pub args: Vec<String>,
+    /// Environment variables beside DATABASE_URL, which is the URL of the database.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256), schema_with = "schema::list_of::<core::EnvVar>")]
+    #[x_kube(merge_strategy = kube::core::ListMerge::Map(vec!["name".into()]))]
+    pub env: Vec<core::EnvVar>,
+    /// Whole ConfigMaps and Secrets as environment variables.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), schema_with = "schema::list_of::<core::EnvFromSource>")]
+    #[x_kube(merge_strategy = kube::core::ListMerge::Atomic)]
+    pub env_from: Vec<core::EnvFromSource>,
+    /// Compute resources. Default: requests 100m CPU and 128Mi, limit 512Mi of memory.
+    #[serde(default = "crate::backend::default_resources")]
+    pub resources: Resources,
+    /// Seconds after which the Job has failed.
+    #[serde(default = "default_migration_timeout")]
+    #[schemars(range(min = 1, max = 86400))]
+    pub timeout_seconds: i32,
+    /// How often a failed pod is replaced before the Job has failed.
+    #[serde(default = "default_backoff_limit")]
+    #[schemars(range(min = 0, max = 20))]
+    pub backoff_limit: i32,
+    /// Seconds after which a Job that has ended is removed. One that failed is tried anew then, or when you delete it.
+    #[serde(default = "default_ttl")]
+    #[schemars(range(min = 60, max = 604_800))]
+    pub ttl_seconds_after_finished: i32,
+}
+
+fn default_migration_timeout() -> i32 {
+    600
+}
+
+fn default_backoff_limit() -> i32 {
+    3
+}
+
+fn default_ttl() -> i32 {
+    3600
 }
 
 fn default_pool_size() -> i32 {

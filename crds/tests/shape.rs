@@ -89,6 +89,10 @@ fn the_smallest_server_is_complete_by_defaults() {
     assert_eq!(spec["runtime"]["probes"]["liveness"]["periodSeconds"], 10);
     assert_eq!(spec["runtime"]["probes"]["readiness"]["initialDelaySeconds"], 5);
     assert_eq!(spec["runtime"]["probes"]["readiness"]["periodSeconds"], 5);
+    // What is given in part takes the rest from its own defaults, not from those of the other probe.
+    let spec =
+        with_defaults(&json!({"backend": {"builtin": {}}, "runtime": {"probes": {"liveness": {"periodSeconds": 60}}}}));
+    assert_eq!(spec["runtime"]["probes"]["liveness"]["initialDelaySeconds"], 30);
     assert_eq!(spec["rateLimits"]["perClient"], json!({"requests": 100, "per": "1m"}));
     assert_eq!(spec["sessions"], json!({"idleTimeoutSeconds": 1800}));
     assert_eq!(spec["observability"]["metrics"], json!({"enabled": true, "path": "/metrics"}));
@@ -112,12 +116,12 @@ fn the_defaults_of_the_schema_and_of_the_types_agree() {
             }]},
             "redis": {"urlSecretRef": {"name": "a", "key": "a"}},
             "tls": {"secretName": "b", "issuerRef": {"name": "a"}},
-            "database": {"urlSecretRef": {"name": "a", "key": "a"}},
+            "database": {"urlSecretRef": {"name": "a", "key": "a"}, "migrations": {}},
             "rateLimits": {"perPrincipal": {"requests": 1}, "perTool": [{"tools": ["a"], "requests": 1}]},
             "observability": {"otlp": {"endpoint": "http://a"}},
             "autoscaling": {"maxReplicas": 2},
             "cors": {},
-            "runtime": {"probes": {"liveness": {}}},
+            "runtime": {"probes": {"liveness": {}, "readiness": {"failureThreshold": 9}}},
         }),
     ] {
         let plain: McpServerSpec = serde_json::from_value(spec.clone()).unwrap();

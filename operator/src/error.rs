@@ -80,6 +80,22 @@ pub enum Error {
         #[source]
         source: serde_json::Error,
     },
+    /// The migrations are under way: the pods come after them.
+    #[error("the new pods wait for Job {job}{}", .why.as_ref().map(|why| format!(": {why}")).unwrap_or_default())]
+    Migrating {
+        /// The Job's name.
+        job: String,
+        /// What its pods said last, or what it waits for.
+        why: Option<String>,
+    },
+    /// The migrations failed: the pods of before stay.
+    #[error("Job {job} failed, so the pods stay as they are: {why}; delete the Job to try again")]
+    MigrationFailed {
+        /// The Job's name.
+        job: String,
+        /// What its pods said last, or what Kubernetes says.
+        why: String,
+    },
     /// The server's own keys are not usable.
     #[error(
         "Secret {name} has no key {key} of {} bytes or more: delete the Secret, and it is made anew (sessions end)",
@@ -129,6 +145,8 @@ impl Error {
                 _ => Reason::ApplyFailed,
             },
             Self::Render { .. } | Self::Randomness(_) | Self::Keys { .. } | Self::Panicked(_) => Reason::ApplyFailed,
+            Self::Migrating { .. } => Reason::Migrating,
+            Self::MigrationFailed { .. } => Reason::MigrationFailed,
             Self::Deadline(_) => Reason::TimedOut,
         }
     }
@@ -149,8 +167,10 @@ impl Error {
             // A stranger's object has none of our labels: no watch tells when it goes.
             Self::Conflict { .. } => Retry::After(Duration::from_secs(30)),
             Self::Contested { .. } => Retry::After(Duration::from_secs(60)),
-            // The Secret is watched.
-            Self::Keys { .. } => Retry::After(Duration::from_secs(600)),
+            // The Secret is watched, and so is the Job.
+            Self::Keys { .. } | Self::Migrating { .. } | Self::MigrationFailed { .. } => {
+                Retry::After(Duration::from_secs(600))
+            }
             // The server itself goes next.
             Self::Api { source, .. } if is_namespace_ending(source) => Retry::After(Duration::from_secs(60)),
             Self::Terminating { .. }

@@ -1,4 +1,4 @@
-//! The kinds of children, in the order in which they are written.
+//! The kinds of children, in the order in which they are written; and claims, which are only referred to.
 
 use kube::api::ApiResource;
 
@@ -9,6 +9,7 @@ pub enum Kind {
     ServiceAccount,
     ConfigMap,
     Secret,
+    PersistentVolumeClaim,
     Certificate,
     NetworkPolicy,
     Service,
@@ -17,15 +18,17 @@ pub enum Kind {
     ServiceMonitor,
     Ingress,
     HttpRoute,
+    Job,
     Deployment,
 }
 
 impl Kind {
     /// Every kind, in the order of writing.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::ServiceAccount,
         Self::ConfigMap,
         Self::Secret,
+        Self::PersistentVolumeClaim,
         Self::Certificate,
         Self::NetworkPolicy,
         Self::Service,
@@ -34,6 +37,7 @@ impl Kind {
         Self::ServiceMonitor,
         Self::Ingress,
         Self::HttpRoute,
+        Self::Job,
         Self::Deployment,
     ];
 
@@ -44,6 +48,8 @@ impl Kind {
             Self::ServiceAccount => "ServiceAccount",
             Self::ConfigMap => "ConfigMap",
             Self::Secret => "Secret",
+            Self::PersistentVolumeClaim => "PersistentVolumeClaim",
+            Self::Job => "Job",
             Self::Certificate => "Certificate",
             Self::NetworkPolicy => "NetworkPolicy",
             Self::Service => "Service",
@@ -69,6 +75,8 @@ impl Kind {
             Self::ServiceAccount => ("", "v1", "serviceaccounts"),
             Self::ConfigMap => ("", "v1", "configmaps"),
             Self::Secret => ("", "v1", "secrets"),
+            Self::PersistentVolumeClaim => ("", "v1", "persistentvolumeclaims"),
+            Self::Job => ("batch", "v1", "jobs"),
             Self::Certificate => ("cert-manager.io", "v1", "certificates"),
             Self::Service => ("", "v1", "services"),
             Self::Deployment => ("apps", "v1", "deployments"),

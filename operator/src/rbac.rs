@@ -52,6 +52,20 @@ pub const SERVED: &[Rule] = &[
         verbs: APPLIED,
         why: "children; the metadata of all others is watched, because servers refer to them; those in a backend's environment are read",
     },
+    Rule {
+        group: "",
+        resources: &["persistentvolumeclaims"],
+        names: &[],
+        verbs: OBSERVED,
+        why: "whether those that servers mount exist",
+    },
+    Rule {
+        group: "batch",
+        resources: &["jobs"],
+        names: &[],
+        verbs: &["get", "list", "watch", "create", "delete"],
+        why: "migrations, created once for each change",
+    },
     Rule { group: "apps", resources: &["deployments"], names: &[], verbs: APPLIED, why: "children" },
     Rule { group: "policy", resources: &["poddisruptionbudgets"], names: &[], verbs: APPLIED, why: "children" },
     Rule {

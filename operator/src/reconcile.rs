@@ -21,8 +21,8 @@ use crate::desired::{Children, Identity, desired};
 use crate::error::{Error, Retry};
 use crate::exposure;
 use crate::kind::Kind;
-use crate::settings::SecretAccess;
 use crate::resolve::{Resolution, authorities, environment, resolve};
+use crate::settings::SecretAccess;
 use crate::status::{self, Observed, Outcome};
 use crate::verify::Target;
 
@@ -144,7 +144,7 @@ fn observe(server: &McpServer, key: &Key, plan: Option<&Plan>, ctx: &Context) ->
     let uid = server.metadata.uid.as_deref().unwrap_or_default();
     let child = |kind: Kind| ctx.cache.children(kind).get(key).filter(|child| child.belongs_to(uid));
     let mut pods = ctx.cache.pods.find(&Index::Server(key.clone()));
-    pods.retain(|pod| pod.part.server_uid.as_deref() == Some(uid));
+    pods.retain(|pod| pod.part.server_uid.as_deref() == Some(uid) && !pod.migrates);
     let id = Identity::of(server).ok();
     let resolution = match plan {
         Some(plan) => Cow::Borrowed(&plan.resolution),

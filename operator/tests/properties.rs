@@ -88,6 +88,23 @@ proptest! {
     #[test]
     fn every_pod_is_restricted((_, _, children) in rendered()) {
         prop_assert_eq!(pod_security::violations(&template(&children)), Vec::<String>::new());
+        if let Some((job, _)) = &children.migrations {
+            let job = serde_json::to_value(job).unwrap();
+            prop_assert_eq!(pod_security::violations(&job["spec"]["template"]), Vec::<String>::new());
+        }
+    }
+
+    /// A Service or Deployment that took the pods of migrations for its own would send requests to them, or delete them.
+    #[test]
+    fn nobody_selects_the_pods_of_migrations((_, _, children) in rendered()) {
+        if let Some((job, _)) = &children.migrations {
+            let job = serde_json::to_value(job).unwrap();
+            let labels = job["spec"]["template"]["metadata"]["labels"].as_object().unwrap();
+            let service = serde_json::to_value(&children.service).unwrap();
+            let selector = service["spec"]["selector"].as_object().unwrap();
+            prop_assert!(selector.iter().any(|(key, value)| labels.get(key) != Some(value)));
+            prop_assert_eq!(&labels["mcp-operator.dev/owner-uid"], UID);
+        }
     }
 
     #[test]

@@ -299,3 +299,27 @@ fn pods_that_write_to_a_claim_are_replaced_not_rolled() {
     assert_eq!(kind(claim(false), Strategy::RollingUpdate), "RollingUpdate", "many nodes can have it, the user says");
     assert_eq!(kind(scratch(), Strategy::Recreate), "Recreate");
 }
+
+#[test]
+fn other_migrations_are_another_job_and_other_timeouts_are_not() {
+    let with = |migrations: serde_json::Value| {
+        let database = serde_json::json!({"urlSecretRef": {"name": "db", "key": "url"}, "migrations": migrations});
+        let server = server("demo").container("example/server:1").with(|spec| {
+            spec.database = Some(serde_json::from_value(database).unwrap());
+        });
+        let children = children(&server);
+        let (job, hash) = children.migrations.unwrap();
+        let migrated = children.deployment.metadata.annotations.unwrap().remove("mcp-operator.dev/migrated");
+        assert_eq!(migrated.as_ref(), Some(&hash), "the pods say what they came after");
+        (job.metadata.name.clone().unwrap(), job.spec.unwrap().template.spec.unwrap().containers.remove(0))
+    };
+    let (name, container) = with(serde_json::json!({"command": ["migrate"]}));
+    assert_eq!(container.image.as_deref(), Some("example/server:1"), "the backend's own");
+    let url = &container.env.unwrap()[0];
+    assert_eq!(url.name, "DATABASE_URL");
+    assert_eq!(url.value_from.as_ref().unwrap().secret_key_ref.as_ref().unwrap().name, "db");
+    assert_eq!(with(serde_json::json!({"command": ["migrate"], "timeoutSeconds": 5, "backoffLimit": 0})).0, name);
+    assert_ne!(with(serde_json::json!({"command": ["migrate", "up"]})).0, name);
+    assert_ne!(with(serde_json::json!({"command": ["migrate"], "image": "example/server:2"})).0, name);
+    assert!(children(&server("demo")).deployment.metadata.annotations.is_none());
+}

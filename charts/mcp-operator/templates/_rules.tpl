@@ -21,10 +21,14 @@ Generated from operator/src/rbac.rs: UPDATE=1 cargo test -p mcp-operator --test 
 - apiGroups: [""]
   resources: [configmaps]
   verbs: [get, list, watch, create, patch, delete]
-# the generated keys are created; the metadata of all others is watched, though list means read; those in a backend's environment are read
+# whether those that servers mount exist
 - apiGroups: [""]
-  resources: [secrets]
-  verbs: [get, list, watch, create]
+  resources: [persistentvolumeclaims]
+  verbs: [list, watch]
+# migrations, created once for each change
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [get, list, watch, create, delete]
 # children
 - apiGroups: [apps]
   resources: [deployments]
@@ -69,6 +73,18 @@ Generated from operator/src/rbac.rs: UPDATE=1 cargo test -p mcp-operator --test 
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]
+{{- if eq .Values.secretAccess "Full" }}
+# the generated keys are created, and changed when an annotation asks for it; the metadata of all others is watched, though list means read; those in a backend's environment, and authorities of tls.caBundle, are read
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [get, list, watch, create, patch]
+{{- end }}
+{{- if eq .Values.secretAccess "NoGet" }}
+# the generated keys are created, and changed when an annotation asks for it; the metadata of all others is watched, though list means read
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [list, watch, create, patch]
+{{- end }}
 {{- end -}}
 
 {{- /* What is not in a namespace: only where the operator serves all of them. */ -}}

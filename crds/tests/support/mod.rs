@@ -66,13 +66,15 @@ fn below(path: &str, schema: &Value, see: &mut impl FnMut(&str, &Value)) {
 /// Fields whose content is Kubernetes' own: undocumented here (`kubectl explain pod.spec` has it), bounded by the
 /// size of an object.
 pub fn is_kubernetes_own(path: &str) -> bool {
-    const EMBEDDED: [&str; 20] = [
+    const EMBEDDED: [&str; 22] = [
         "spec.autoscaling.behavior.",
         "spec.autoscaling.metrics[]",
         "spec.backend.container.env[]",
         "spec.backend.container.envFrom[]",
         "spec.backend.container.probes.startup.",
         "spec.backend.container.volumeMounts[]",
+        "spec.database.migrations.env[]",
+        "spec.database.migrations.envFrom[]",
         "spec.networkPolicy.egressTo[]",
         "spec.networkPolicy.ingressFrom[]",
         "spec.pod.affinity.",

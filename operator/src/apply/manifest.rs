@@ -32,6 +32,8 @@ pub struct Manifests<'a> {
     pub applied: Vec<Manifest>,
     /// Created once.
     pub keys: &'a keys::Template,
+    /// Created once, and the hash of what it does.
+    pub migrations: Option<(Manifest, &'a str)>,
 }
 
 impl<'a> Manifests<'a> {
@@ -48,6 +50,7 @@ impl<'a> Manifests<'a> {
             certificate,
             network_policy,
             service,
+            migrations,
             deployment,
             disruption_budget,
             autoscaler,
@@ -73,13 +76,18 @@ impl<'a> Manifests<'a> {
         applied.extend(service_monitor.as_ref().map(|child| manifest(Kind::ServiceMonitor, child)).transpose()?);
         // Deployment last: pods created before their ConfigMap would start once with the old configuration.
         applied.sort_by_key(|manifest| manifest.kind);
-        Ok(Self { applied, keys })
+        let migrations = match migrations {
+            Some((job, hash)) => Some((manifest(Kind::Job, job)?, hash.as_str())),
+            None => None,
+        };
+        Ok(Self { applied, keys, migrations })
     }
 
     /// Whether a child of that kind and name is wanted.
     #[must_use]
     pub fn wants(&self, kind: Kind, name: &str) -> bool {
-        self.applied.iter().any(|manifest| manifest.kind == kind && manifest.name == name)
+        let job = self.migrations.iter().map(|(job, _)| job);
+        self.applied.iter().chain(job).any(|manifest| manifest.kind == kind && manifest.name == name)
     }
 }
 

@@ -9,6 +9,7 @@ mod compare;
 mod handover;
 mod keys;
 mod manifest;
+mod migrations;
 mod prune;
 pub mod rotation;
 
@@ -43,6 +44,9 @@ pub async fn apply(children: &Children, id: &Identity, ctx: &Context) -> Result<
         if kind == Kind::Secret {
             keys::ensure(&writer, manifests.keys, children.rotate_keys.as_deref()).await?;
         }
+        if let (Kind::Job, Some((job, hash))) = (kind, &manifests.migrations) {
+            migrations::ensure(&writer, job, hash).await?;
+        }
         for manifest in manifests.applied.iter().filter(|manifest| manifest.kind == kind) {
             match writer.put(manifest).await {
                 Err(error) if !is_needed_by_pods(kind) => first = first.or(Some(error)),
@@ -63,8 +67,10 @@ fn is_needed_by_pods(kind: Kind) -> bool {
         Kind::ServiceAccount
         | Kind::ConfigMap
         | Kind::Secret
+        | Kind::PersistentVolumeClaim
         | Kind::Certificate
         | Kind::NetworkPolicy
+        | Kind::Job
         | Kind::Deployment => true,
         Kind::Service
         | Kind::PodDisruptionBudget

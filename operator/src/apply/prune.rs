@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use kube::api::{DeleteParams, Preconditions};
+use kube::api::{DeleteParams, Preconditions, PropagationPolicy};
 use tracing::info;
 
 use super::{Manifests, Writer, api_error};
@@ -14,8 +14,8 @@ use crate::kind::Kind;
 pub(super) async fn prune(writer: &Writer<'_>, wanted: &Manifests<'_>) -> Result<(), Error> {
     let mounted = mounted_config_maps(writer);
     for kind in Kind::ALL {
-        // The keys are wanted as long as the server is, and no other Secret is ours.
-        if kind == Kind::Secret {
+        // The keys are wanted as long as the server is, and no other Secret is ours. Claims are the user's.
+        if matches!(kind, Kind::Secret | Kind::PersistentVolumeClaim) {
             continue;
         }
         for child in writer.ctx.cache.children(kind).find(&Index::Server(writer.server.clone())) {
@@ -48,6 +48,8 @@ fn may_go(child: &Child, wanted: &Manifests<'_>, mounted: &BTreeSet<String>) -> 
 async fn delete(writer: &Writer<'_>, child: &Child) -> Result<(), Error> {
     let params = DeleteParams {
         preconditions: Some(Preconditions { uid: Some(child.uid.clone()), resource_version: None }),
+        // A Job's pods would be left alone by default.
+        propagation_policy: Some(PropagationPolicy::Background),
         ..DeleteParams::default()
     };
     match writer.api(child.kind).delete(&child.key.name, &params).await {

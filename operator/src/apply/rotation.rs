@@ -172,7 +172,11 @@ mod tests {
         assert_eq!(next(Some(&announced), Some("b"), at(180)), Step::Go(rotation("a", Phase::Taken, 180)));
         let taken = rotation("a", Phase::Taken, 180);
         assert_eq!(next(Some(&taken), Some("b"), at(181)), Step::Go(rotation("b", Phase::Announced, 181)));
-        assert_eq!(next(None, Some("a"), at(1)), Step::Go(rotation("a", Phase::Announced, 1)), "made before there was one");
+        assert_eq!(
+            next(None, Some("a"), at(1)),
+            Step::Go(rotation("a", Phase::Announced, 1)),
+            "made before there was one"
+        );
     }
 
     #[test]

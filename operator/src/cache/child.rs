@@ -2,6 +2,7 @@
 //! the status that we report.
 
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::networking::v1::Ingress;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, OwnerReference};
 use kube::api::DynamicObject;
@@ -10,6 +11,7 @@ use mcp_crds::ParentRef;
 use super::fields::FieldSet;
 use super::table::{Entry, Index, Key};
 use crate::desired::keys::ROTATION;
+use crate::desired::migrations::MIGRATED;
 use crate::gateway::{HttpRoute, ParentStatus};
 use crate::kind::Kind;
 
@@ -62,6 +64,19 @@ pub enum ChildStatus {
     Addresses(Vec<String>),
     /// Of an HTTPRoute: what each Gateway's controller says.
     Parents(Vec<Parent>),
+    /// Of a Job.
+    Job(JobState),
+}
+
+/// How far a Job is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JobState {
+    /// It has not ended.
+    Running,
+    /// It ended well.
+    Complete,
+    /// It will not be tried again; why.
+    Failed(String),
 }
 
 /// What one Gateway's controller says of an HTTPRoute.
@@ -92,6 +107,8 @@ pub struct Rollout {
     pub stuck: bool,
     /// Why pods could not even be created: a quota, an admission policy.
     pub refused: Option<String>,
+    /// Hash of the migrations that they came after.
+    pub migrated: Option<String>,
 }
 
 impl Child {
@@ -126,6 +143,7 @@ impl Child {
             Kind::Deployment => object.try_parse().ok().map(Self::of_deployment),
             Kind::Ingress => object.try_parse().ok().map(Self::of_ingress),
             Kind::HttpRoute => object.try_parse().ok().map(Self::of_http_route),
+            Kind::Job => object.try_parse().ok().map(Self::of_job),
             _ => Some(Self::of(kind, object.metadata)),
         }
     }
@@ -144,6 +162,23 @@ impl Child {
         let addresses =
             points.unwrap_or_default().into_iter().filter_map(|point| point.hostname.or(point.ip)).collect();
         Self { status: ChildStatus::Addresses(addresses), ..Self::of(Kind::Ingress, ingress.metadata) }
+    }
+
+    /// Trims a Job.
+    #[must_use]
+    pub fn of_job(job: Job) -> Self {
+        let conditions = job.status.and_then(|status| status.conditions).unwrap_or_default();
+        let is = |kind: &str| conditions.iter().find(|condition| condition.type_ == kind && condition.status == "True");
+        let state = match (is("Complete"), is("Failed")) {
+            (Some(_), _) => JobState::Complete,
+            (None, Some(failed)) => {
+                let [reason, message] =
+                    [&failed.reason, &failed.message].map(|text| text.as_deref().unwrap_or_default());
+                JobState::Failed(format!("{reason}: {message}"))
+            }
+            (None, None) => JobState::Running,
+        };
+        Self { status: ChildStatus::Job(state), ..Self::of(Kind::Job, job.metadata) }
     }
 
     /// Trims an HTTPRoute.
@@ -166,7 +201,16 @@ impl Child {
     pub fn rollout(&self) -> Option<&Rollout> {
         match &self.status {
             ChildStatus::Rollout(rollout) => Some(rollout),
-            ChildStatus::None | ChildStatus::Addresses(_) | ChildStatus::Parents(_) => None,
+            ChildStatus::None | ChildStatus::Addresses(_) | ChildStatus::Parents(_) | ChildStatus::Job(_) => None,
+        }
+    }
+
+    /// How far the Job is.
+    #[must_use]
+    pub fn job(&self) -> Option<&JobState> {
+        match &self.status {
+            ChildStatus::Job(state) => Some(state),
+            ChildStatus::None | ChildStatus::Rollout(_) | ChildStatus::Addresses(_) | ChildStatus::Parents(_) => None,
         }
     }
 }
@@ -192,13 +236,15 @@ impl Parent {
 impl Rollout {
     fn of(deployment: &Deployment) -> Self {
         let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or_default();
-        let Some(status) = &deployment.status else { return Self { wanted, ..Self::default() } };
+        let migrated = deployment.metadata.annotations.as_ref().and_then(|all| all.get(MIGRATED)).cloned();
+        let Some(status) = &deployment.status else { return Self { wanted, migrated, ..Self::default() } };
         let conditions = status.conditions.as_deref().unwrap_or_default();
         let condition = |kind: &str, wanted: &str| {
             conditions.iter().find(|condition| condition.type_ == kind && condition.status == wanted)
         };
         Self {
             wanted,
+            migrated,
             observed_generation: status.observed_generation.unwrap_or_default(),
             replicas: status.replicas.unwrap_or_default(),
             updated: status.updated_replicas.unwrap_or_default(),

@@ -16,7 +16,7 @@ mod table;
 mod watch;
 
 pub use apis::Apis;
-pub use child::{Child, ChildStatus, INTENT, Owner, Parent, Rollout};
+pub use child::{Child, ChildStatus, INTENT, JobState, Owner, Parent, Rollout};
 pub use class::ClassView;
 pub use fields::FieldSet;
 pub use pod::{Endpoint, FailureKind, PodFailure, PodView, ReplicaSetView, SliceView};
@@ -45,8 +45,8 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// The objects of one kind of child. Of Secrets and ConfigMaps all of the watched namespaces, of other kinds those
-    /// with our label.
+    /// The objects of one kind of child. Of Secrets, ConfigMaps and claims all of the watched namespaces, of other kinds
+    /// those with our label.
     #[must_use]
     pub fn children(&self, kind: Kind) -> &Table<Child> {
         // The enum's own order is that of `Kind::ALL`.
@@ -56,6 +56,6 @@ impl Cache {
     /// Whether an object that is not in the cache certainly does not exist, as far as the watches have come.
     #[must_use]
     pub fn sees_all(kind: Kind) -> bool {
-        matches!(kind, Kind::Secret | Kind::ConfigMap)
+        matches!(kind, Kind::Secret | Kind::ConfigMap | Kind::PersistentVolumeClaim)
     }
 }

@@ -10,6 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::table::{Entry, Index, Key};
 use crate::desired::identity::OWNER_UID;
+use crate::desired::migrations::APP as MIGRATIONS;
 use crate::text::clean;
 
 /// One pod.
@@ -19,6 +20,8 @@ pub struct PodView {
     pub part: Part,
     /// It is being deleted.
     pub deleting: bool,
+    /// It brings the database up to date, and serves nobody.
+    pub migrates: bool,
     /// It is ready.
     pub ready: bool,
     /// Its own addresses, by the word of its kubelet.
@@ -103,7 +106,9 @@ impl PodView {
         let failures = containers.filter_map(|container| container_failure(&container)).chain(unschedulable);
         let failure = if ready { None } else { failures.min_by_key(|failure| failure.kind) };
         let addresses = status.pod_ips.unwrap_or_default();
+        let app = pod.metadata.labels.as_ref().and_then(|labels| labels.get("app.kubernetes.io/name"));
         Self {
+            migrates: app.is_some_and(|app| app == MIGRATIONS),
             deleting: pod.metadata.deletion_timestamp.is_some(),
             ready,
             addresses: addresses.iter().filter_map(|address| address.ip.parse().ok()).collect(),

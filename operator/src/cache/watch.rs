@@ -10,7 +10,8 @@ use futures::StreamExt;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service, ServiceAccount};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass, NetworkPolicy};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -97,11 +98,13 @@ pub fn start(
         if !scope.without_secrets {
             part.metadata::<Secret>(Kind::Secret);
         }
+        part.metadata::<PersistentVolumeClaim>(Kind::PersistentVolumeClaim);
         part.metadata::<NetworkPolicy>(Kind::NetworkPolicy);
         part.metadata::<Service>(Kind::Service);
         part.metadata::<PodDisruptionBudget>(Kind::PodDisruptionBudget);
         part.metadata::<HorizontalPodAutoscaler>(Kind::HorizontalPodAutoscaler);
         part.children(Kind::Deployment, ours(), |deployment: Deployment| Child::of_deployment(deployment));
+        part.children(Kind::Job, ours(), |job: Job| Child::of_job(job));
         part.children(Kind::Ingress, ours(), |ingress: Ingress| Child::of_ingress(ingress));
         part.optional(Kind::Certificate, |certificate: PartialObjectMeta<Certificate>| {
             Child::of(Kind::Certificate, certificate.metadata)
@@ -157,7 +160,7 @@ impl Part<'_> {
             + Send
             + 'static,
     {
-        // Any Secret and ConfigMap may be referenced; of the other kinds only our own matter.
+        // Any Secret, ConfigMap and claim may be referenced; of the other kinds only our own matter.
         let config = if Cache::sees_all(kind) { watcher::Config::default() } else { ours() };
         self.children(kind, config, move |object: PartialObjectMeta<K>| Child::of(kind, object.metadata));
     }

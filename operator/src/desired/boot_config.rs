@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use k8s_openapi::api::core::v1::ConfigMap;
-use mcp_crds::{LogFormat, LogHandler, LogHandlerType, McpServerSpec, Probe};
+use mcp_crds::{LogFormat, LogHandler, LogHandlerType, McpServerSpec, ReadinessProbe};
 use mcp_server_config::{
     Audit, Builtin, Ciphers, ClientAuth, Cluster, Config, Container, Database, Drain, FORMAT_VERSION, Handler, Keys,
     Logging, Metrics, Otel, Redis, Sentinel, Server, SessionStore, Sessions, Tls, TlsVersion, Transport,
@@ -100,7 +100,7 @@ fn config(id: &Identity, spec: &McpServerSpec, refs: &Resolved) -> Result<Config
 /// closed earlier would let them connect to an address that is gone, and wait for the answer of nobody.
 #[must_use]
 pub fn drain_grace_seconds(spec: &McpServerSpec) -> i32 {
-    let Probe { period_seconds, failure_threshold, initial_delay_seconds: _, timeout_seconds: _ } =
+    let ReadinessProbe { period_seconds, failure_threshold, initial_delay_seconds: _, timeout_seconds: _ } =
         spec.runtime.probes.readiness;
     period_seconds.saturating_mul(failure_threshold).saturating_add(PROPAGATION_SECONDS)
 }
@@ -176,7 +176,7 @@ fn sentinel(given: &mcp_crds::RedisSentinel) -> Sentinel {
 }
 
 fn database(given: &mcp_crds::Database) -> Result<Database, Invalid> {
-    let mcp_crds::Database { url_secret_ref: _, pool_size, max_overflow, echo } = given;
+    let mcp_crds::Database { url_secret_ref: _, pool_size, max_overflow, echo, migrations: _ } = given;
     Ok(Database {
         url: None,
         url_file: Some(PathBuf::from(mounts::DATABASE_URL_FILE)),
@@ -197,7 +197,11 @@ fn sessions(spec: &McpServerSpec) -> Result<Sessions, Invalid> {
         store: Some(store),
         idle_timeout_seconds: number("spec.sessions.idleTimeoutSeconds", spec.sessions.idle_timeout_seconds)?,
         max: spec.sessions.max.map(|max| number("spec.sessions.max", max)).transpose()?,
-        max_per_principal: None,
+        max_per_principal: spec
+            .sessions
+            .max_per_principal
+            .map(|max| number("spec.sessions.maxPerPrincipal", max))
+            .transpose()?,
     })
 }
 

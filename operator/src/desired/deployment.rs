@@ -3,6 +3,8 @@
 //! The runtime is the pod's main container: it starts last, gets SIGTERM first, drains, exits; only then does the
 //! backend stop. A user's container is a native sidecar, so that the two never share files, environment or memory.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment};
 use k8s_openapi::api::core::v1::{
     Affinity, Container, ContainerPort, HTTPGetAction, PodAffinityTerm, PodAntiAffinity, PodSpec, PodTemplateSpec,
@@ -13,6 +15,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use mcp_crds::{McpServerSpec, PullPolicy, Strategy};
 
 use super::endpoint::{Backend, MANAGEMENT, MCP, Ports};
+use super::migrations::MIGRATED;
 use super::{Identity, Invalid, Resolved, backend, boot_config, convert, hardening, mounts, service_account};
 use crate::settings::Settings;
 
@@ -27,7 +30,7 @@ const HISTORY: i32 = 3;
 /// Seconds after drain and its grace that runtime and backend have to exit.
 const EXIT_MARGIN_SECONDS: i32 = 15;
 
-/// The Deployment whose pods run with the boot file `boot_config`.
+/// The Deployment whose pods run with the boot file `boot_config`, after the migrations with the hash `migrated`.
 ///
 /// # Errors
 /// When the backend cannot be made a container.
@@ -37,9 +40,13 @@ pub fn build(
     refs: &Resolved,
     settings: &Settings,
     boot_config: &str,
+    migrated: Option<&str>,
 ) -> Result<Deployment, Invalid> {
     Ok(Deployment {
-        metadata: id.meta(&id.name),
+        metadata: ObjectMeta {
+            annotations: migrated.map(|hash| BTreeMap::from([(MIGRATED.to_owned(), hash.to_owned())])),
+            ..id.meta(&id.name)
+        },
         spec: Some(DeploymentSpec {
             // An autoscaler's from then on: see `apply::handover`.
             replicas: spec.autoscaling.is_none().then_some(spec.replicas),
@@ -140,8 +147,8 @@ fn runtime(spec: &McpServerSpec, settings: &Settings, volume_mounts: Vec<VolumeM
         args: Some(mounts::arguments()),
         ports: Some(vec![port(MCP, ports.mcp), port(MANAGEMENT, ports.management)]),
         resources: Some(convert::resources(resources)),
-        liveness_probe: Some(probe("/livez", &probes.liveness)),
-        readiness_probe: Some(probe("/readyz", &probes.readiness)),
+        liveness_probe: Some(probe("/livez", probes.liveness.into())),
+        readiness_probe: Some(probe("/readyz", probes.readiness.into())),
         volume_mounts: Some(volume_mounts),
         ..Container::default()
     }
@@ -156,7 +163,7 @@ fn port(name: &str, number: i32) -> ContainerPort {
     }
 }
 
-fn probe(path: &str, timing: &mcp_crds::Probe) -> Probe {
+fn probe(path: &str, timing: mcp_crds::Probe) -> Probe {
     let mcp_crds::Probe { initial_delay_seconds, period_seconds, timeout_seconds, failure_threshold } = timing;
     Probe {
         http_get: Some(HTTPGetAction {
@@ -164,10 +171,10 @@ fn probe(path: &str, timing: &mcp_crds::Probe) -> Probe {
             port: IntOrString::String(MANAGEMENT.to_owned()),
             ..HTTPGetAction::default()
         }),
-        initial_delay_seconds: Some(*initial_delay_seconds),
-        period_seconds: Some(*period_seconds),
-        timeout_seconds: Some(*timeout_seconds),
-        failure_threshold: Some(*failure_threshold),
+        initial_delay_seconds: Some(initial_delay_seconds),
+        period_seconds: Some(period_seconds),
+        timeout_seconds: Some(timeout_seconds),
+        failure_threshold: Some(failure_threshold),
         ..Probe::default()
     }
 }

@@ -66,6 +66,12 @@ impl Identity {
         format!("{}-keys", self.name)
     }
 
+    /// `<name>-m-<hash>`: a Job's name becomes a label, so that there is room for no longer word.
+    #[must_use]
+    pub fn migrations_name(&self, hash: &str) -> String {
+        format!("{}-m-{hash}", self.name)
+    }
+
     /// The controller owner reference of every child: children go with their server.
     #[must_use]
     pub fn owner(&self) -> &OwnerReference {

@@ -16,6 +16,7 @@ pub mod boot_config;
 pub mod certificate;
 pub mod keys;
 pub mod live_config;
+pub mod migrations;
 pub mod network_policy;
 pub mod service;
 pub mod service_account;
@@ -34,6 +35,7 @@ use std::collections::BTreeSet;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -65,6 +67,8 @@ pub struct Children {
     pub network_policy: Option<NetworkPolicy>,
     /// The address inside the cluster.
     pub service: Service,
+    /// What brings the database to what the pods expect, and the hash of what it does: created once, before the pods.
+    pub migrations: Option<(Job, String)>,
     /// The pods.
     pub deployment: Deployment,
     /// How many pods a drained node may take at once.
@@ -108,6 +112,8 @@ pub fn desired(server: &McpServer, refs: &Resolved, settings: &Settings) -> Resu
     checks::check(spec, settings)?;
     let profile = exposure::annotations(&id, spec, refs.ingress_controller.as_deref());
     let boot_config = boot_config::build(&id, spec, refs)?;
+    let migrations = migrations::build(&id, spec)?;
+    let migrated = migrations.as_ref().map(|(_, hash)| hash.as_str());
     let (live_config, live_digest) = live_config::build(&id, spec, refs, settings)?;
     Ok(Children {
         service_account: service_account::build(&id, spec),
@@ -115,7 +121,8 @@ pub fn desired(server: &McpServer, refs: &Resolved, settings: &Settings) -> Resu
         certificate: certificate::build(&id, spec, settings),
         network_policy: network_policy::build(&id, spec, settings),
         service: service::build(&id, spec, profile.clone()),
-        deployment: deployment::build(&id, spec, refs, settings, &boot_config.name_any())?,
+        deployment: deployment::build(&id, spec, refs, settings, &boot_config.name_any(), migrated)?,
+        migrations: migrations.clone(),
         disruption_budget: disruption_budget::build(&id, spec),
         autoscaler: autoscaler::build(&id, spec),
         ingress: ingress::build(&id, spec, refs, profile),

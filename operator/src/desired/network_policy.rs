@@ -29,12 +29,21 @@ pub fn build(id: &Identity, spec: &McpServerSpec, settings: &Settings) -> Option
     spec.network_policy.enabled.then(|| NetworkPolicy {
         metadata: id.meta(&id.name),
         spec: Some(NetworkPolicySpec {
-            pod_selector: Some(id.selector()),
+            pod_selector: Some(selector(id, spec)),
             policy_types: Some(vec!["Ingress".to_owned(), "Egress".to_owned()]),
             ingress: Some(vec![to_mcp(spec, settings), to_management(id, spec, settings)]),
             egress: Some(egress(id, spec)),
         }),
     })
+}
+
+/// With the pods of migrations, which connect to the database too.
+fn selector(id: &Identity, spec: &McpServerSpec) -> LabelSelector {
+    let mut labels = id.selector_labels();
+    if spec.database.as_ref().is_some_and(|database| database.migrations.is_some()) {
+        labels.remove("app.kubernetes.io/name");
+    }
+    LabelSelector { match_labels: Some(labels), ..LabelSelector::default() }
 }
 
 /// Open, unless the server or the installation names who may come. The operator verifies through this port.

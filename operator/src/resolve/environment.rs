@@ -89,9 +89,7 @@ async fn part(
     }
     let values = match (kind, ctx.settings.secret_access) {
         // That it changed is known, what it says is not: pods roll for keys, too, that they do not use.
-        (Kind::Secret, SecretAccess::NoGet) => {
-            BTreeMap::from([("version".to_owned(), version.clone().into_bytes())])
-        }
+        (Kind::Secret, SecretAccess::NoGet) => BTreeMap::from([("version".to_owned(), version.clone().into_bytes())]),
         _ => read(kind, name, id, ctx).await?,
     };
     let all = None;

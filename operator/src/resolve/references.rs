@@ -1,4 +1,4 @@
-//! Which Secrets and ConfigMaps a spec refers to. Pure.
+//! Which Secrets, ConfigMaps and claims a spec refers to. Pure.
 //!
 //! Only whether the objects exist can be checked: of Secrets and ConfigMaps the operator sees the metadata, never the
 //! content. A key that is missing inside an object shows when the pod starts.
@@ -11,7 +11,7 @@ use crate::kind::Kind;
 /// One referenced object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Reference {
-    /// Secret or ConfigMap.
+    /// Secret, ConfigMap or claim.
     pub kind: Kind,
     /// Its name.
     pub name: String,
@@ -60,10 +60,20 @@ pub fn of(spec: &McpServerSpec) -> Vec<Reference> {
     found.extend(spec.redis.iter().flat_map(redis_references));
     if let Some(database) = &spec.database {
         found.push(secret_key(&database.url_secret_ref, "spec.database.urlSecretRef"));
+        found.extend(
+            database
+                .migrations
+                .iter()
+                .flat_map(|migrations| environment("spec.database.migrations", &migrations.env, &migrations.env_from)),
+        );
     }
     let headers = spec.observability.otlp.as_ref().and_then(|otlp| otlp.headers_secret_ref.as_ref());
     found.extend(headers.map(|key| secret_key(key, "spec.observability.otlp.headersSecretRef")));
     found.extend(spec.pod.volumes.iter().flat_map(volume_references));
+    found.extend(spec.pod.image_pull_secrets.iter().map(|secret| {
+        let field = format!("spec.pod.imagePullSecrets[{}]", secret.name);
+        reference(Kind::Secret, &secret.name, None, &field, Need::Required)
+    }));
     found
 }
 
@@ -74,23 +84,27 @@ pub fn of_environment(spec: &McpServerSpec) -> Vec<Reference> {
 }
 
 fn container_references(container: &Container) -> Vec<Reference> {
-    let env = container.env.iter().filter_map(env_reference);
-    let env_from =
-        container.env_from.iter().enumerate().flat_map(|(position, source)| env_from_references(position, source));
-    env.chain(env_from).collect()
+    environment("spec.backend.container", &container.env, &container.env_from)
 }
 
-fn env_reference(variable: &EnvVar) -> Option<Reference> {
+/// Of the container that `field` describes.
+fn environment(field: &str, env: &[EnvVar], env_from: &[EnvFromSource]) -> Vec<Reference> {
+    let variables = env.iter().filter_map(|variable| env_reference(field, variable));
+    let sources = env_from.iter().enumerate();
+    variables.chain(sources.flat_map(|(position, source)| env_from_references(field, position, source))).collect()
+}
+
+fn env_reference(field: &str, variable: &EnvVar) -> Option<Reference> {
     let source = variable.value_from.as_ref()?;
-    let field = format!("spec.backend.container.env[{}]", variable.name);
+    let field = format!("{field}.env[{}]", variable.name);
     let secret = source.secret_key_ref.as_ref().map(|r| (Kind::Secret, &r.name, &r.key, r.optional));
     let (kind, name, key, optional) = secret
         .or_else(|| source.config_map_key_ref.as_ref().map(|r| (Kind::ConfigMap, &r.name, &r.key, r.optional)))?;
     Some(reference(kind, name, Some(key), &field, need(optional)))
 }
 
-fn env_from_references(position: usize, source: &EnvFromSource) -> Vec<Reference> {
-    let field = format!("spec.backend.container.envFrom[{position}]");
+fn env_from_references(field: &str, position: usize, source: &EnvFromSource) -> Vec<Reference> {
+    let field = format!("{field}.envFrom[{position}]");
     let secret = source.secret_ref.iter().map(|r| reference(Kind::Secret, &r.name, None, &field, need(r.optional)));
     let map = source.config_map_ref.iter().map(|r| reference(Kind::ConfigMap, &r.name, None, &field, need(r.optional)));
     secret.chain(map).collect()
@@ -142,6 +156,9 @@ fn volume_references(volume: &Volume) -> Vec<Reference> {
     if let Some(secret) = &volume.secret {
         let name = secret.secret_name.as_deref().unwrap_or_default();
         found.push(reference(Kind::Secret, name, None, &field, need(secret.optional)));
+    }
+    if let Some(claim) = &volume.persistent_volume_claim {
+        found.push(reference(Kind::PersistentVolumeClaim, &claim.claim_name, None, &field, Need::Required));
     }
     for source in volume.projected.iter().flat_map(|projected| projected.sources.iter().flatten()) {
         if let Some(map) = &source.config_map {
@@ -203,14 +220,18 @@ mod tests {
                 "passwordSecretRef": {"name": "redis", "key": "k"},
                 "tls": {"caBundle": {"secretKeyRef": {"name": "redis-ca", "key": "k"}}, "clientSecretName": "redis-client"}
             },
-            "database": {"urlSecretRef": {"name": "database", "key": "url"}},
+            "database": {
+                "urlSecretRef": {"name": "database", "key": "url"},
+                "migrations": {"envFrom": [{"secretRef": {"name": "migrations"}}]}
+            },
             "observability": {"otlp": {"endpoint": "http://c", "headersSecretRef": {"name": "otlp", "key": "k"}}},
             "pod": {"volumes": [
                 {"name": "v1", "configMap": {"name": "vol-map"}},
                 {"name": "v2", "secret": {"secretName": "vol-secret", "optional": true}},
                 {"name": "v3", "projected": {"sources": [{"secret": {"name": "proj-secret"}}, {"configMap": {"name": "proj-map"}}]}},
-                {"name": "v4", "emptyDir": {}}
-            ]}
+                {"name": "v4", "emptyDir": {}},
+                {"name": "v5", "persistentVolumeClaim": {"claimName": "claim"}}
+            ], "imagePullSecrets": [{"name": "registry"}]}
         });
         let expected = [
             (Kind::Secret, "env-secret", Need::Required),
@@ -228,11 +249,14 @@ mod tests {
             (Kind::Secret, "redis-ca", Need::Required),
             (Kind::Secret, "redis-client", Need::Required),
             (Kind::Secret, "database", Need::Required),
+            (Kind::Secret, "migrations", Need::Required),
             (Kind::Secret, "otlp", Need::Required),
             (Kind::ConfigMap, "vol-map", Need::Required),
             (Kind::Secret, "vol-secret", Need::Optional),
             (Kind::Secret, "proj-secret", Need::Required),
             (Kind::ConfigMap, "proj-map", Need::Required),
+            (Kind::PersistentVolumeClaim, "claim", Need::Required),
+            (Kind::Secret, "registry", Need::Required),
         ];
         assert_eq!(found(spec), expected.map(|(kind, name, need)| (kind, name.to_owned(), need)));
     }

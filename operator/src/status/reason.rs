@@ -50,7 +50,7 @@ reasons! {
         "Set `spec.redis`; or run one replica; or say that the backend keeps no state: `spec.backend.container.stateless`.";
     InvalidSpec: "Accepted=False", "The spec passed the API server's checks and still cannot work.", "The message names field, problem and remedy.";
     MissingReference: "Accepted=False",
-        "A Secret, ConfigMap or IngressClass that the spec names does not exist. Running pods stay.",
+        "A Secret, ConfigMap, claim or IngressClass that the spec names does not exist. Running pods stay.",
         "Create it: the server goes on by itself. Whether a key inside it exists shows only when the pod starts.";
     ProfileRequired: "Accepted=False", "An operator for single namespaces cannot read IngressClasses.", "Name `spec.expose.ingress.profile`.";
     Programmed: "Programmed=True", "Every object is written.", "Nothing.";
@@ -61,6 +61,10 @@ reasons! {
     FieldContested: "Programmed=False", "Something else keeps changing a field that the operator sets.", "The message names the field: stop the other writer.";
     Forbidden: "Programmed=False", "The API server forbids the operator to write an object: a role or a quota.", "The message has the API server's words.";
     Rejected: "Programmed=False", "The API server refuses an object as invalid.", "The message has the API server's words.";
+    Migrating: "Programmed=False", "The Job of `spec.database.migrations` is under way. The pods of before serve meanwhile.", "Wait.";
+    MigrationFailed: "Programmed=False",
+        "The Job of `spec.database.migrations` failed. The pods of before stay; so does what else would change them, their number too.",
+        "The message has the exit code and the last line. Mend it: a changed spec is another Job; the same one is tried again when you delete the Job, or when its time after the end is over.";
     ApplyFailed: "Programmed=False", "An object could not be written. It is tried again.", "The message has the cause.";
     TimedOut: "Programmed=False", "The API server did not answer in time. It is tried again.", "Look at the API server.";
     Available: "Available=True", "Every pod is ready.", "Nothing.";
@@ -141,6 +145,7 @@ impl Reason {
                 | Self::ConfigRefused
                 | Self::AuthNotEnforced
                 | Self::MetadataMissing
+                | Self::MigrationFailed
                 | Self::CertificateInvalid
                 | Self::CertificateExpired
         )

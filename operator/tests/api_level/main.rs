@@ -39,6 +39,8 @@ async fn the_operator_keeps_its_promises_to_a_real_api_server() {
         a_suspended_server_is_left_alone,
         a_class_that_appears_completes_the_route,
         the_keys_are_made_once,
+        keys_are_announced_when_an_annotation_asks_for_new_ones,
+        migrations_come_before_the_pods_and_a_failed_one_keeps_those_of_before,
         a_converged_operator_sends_nothing_and_a_restart_writes_only_the_lease,
         a_second_operator_waits_for_the_lease,
         children_go_with_their_server,

@@ -93,10 +93,43 @@ impl Double {
     }
 }
 
+/// The operations that we send, of objects only.
+fn json_patch(object: &mut Value, operation: &Value) {
+    let text = |key: &str| operation[key].as_str().unwrap().to_owned();
+    let parent =
+        |path: &str| path.rsplit_once('/').map(|(parent, key)| (parent.to_owned(), key.replace("~1", "/"))).unwrap();
+    let (place, key) = parent(&text("path"));
+    let value = match text("op").as_str() {
+        "test" => {
+            assert_eq!(object.pointer(&text("path")), Some(&operation["value"]));
+            return;
+        }
+        "add" => operation["value"].clone(),
+        "copy" => object.pointer(&text("from")).unwrap().clone(),
+        "move" => {
+            let (place, key) = parent(&text("from"));
+            object.pointer_mut(&place).unwrap().as_object_mut().unwrap().remove(&key).unwrap()
+        }
+        "remove" => {
+            object.pointer_mut(&place).unwrap().as_object_mut().unwrap().remove(&key).unwrap();
+            return;
+        }
+        other => panic!("{other}"),
+    };
+    object.pointer_mut(&place).unwrap()[key] = value;
+}
+
 impl State {
     fn answer(&mut self, method: &Method, path: &str, body: &[u8]) -> Response<Body> {
         let sent: Value = serde_json::from_slice(body).unwrap_or_default();
         match *method {
+            Method::GET if path.ends_with("/secrets") => {
+                let items: Vec<_> =
+                    self.objects.iter().filter(|(key, _)| key.starts_with(path)).map(|(_, object)| object).collect();
+                found(
+                    &json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": {}, "items": items}),
+                )
+            }
             Method::GET => match self.objects.get(path) {
                 Some(object) => found(object),
                 None => refusal(404),
@@ -113,6 +146,13 @@ impl State {
                 self.store(&path, sent)
             }
             Method::PATCH if path.ends_with("/status") => self.store(path, sent),
+            Method::PATCH if sent.is_array() => {
+                let Some(mut object) = self.objects.get(path).cloned() else { return refusal(404) };
+                for operation in sent.as_array().into_iter().flatten() {
+                    json_patch(&mut object, operation);
+                }
+                self.store(path, object)
+            }
             Method::PATCH => self.store(path, sent),
             Method::DELETE => match self.objects.remove(path) {
                 Some(_) => found(&json!({"kind": "Status", "apiVersion": "v1", "status": "Success"})),

@@ -177,9 +177,17 @@ fn tls() -> impl Strategy<Value = Value> {
 }
 
 fn database() -> impl Strategy<Value = Value> {
-    (1..=5000, 0..=5000, any::<bool>()).prop_map(|(size, overflow, echo)| {
+    let migrations = select(vec![
+        json!(null),
+        json!({"image": "ghcr.io/acme/migrate:1", "args": ["up"]}),
+        json!({"image": "ghcr.io/acme/migrate:1", "env": [{"name": "DATABASE_URL", "value": "postgresql://mine"}]}),
+    ]);
+    (1..=5000, 0..=5000, any::<bool>(), migrations).prop_map(|(size, overflow, echo, migrations)| {
         let reference = json!({"name": "database", "key": "url"});
-        json!({"urlSecretRef": reference, "poolSize": size, "maxOverflow": overflow, "echo": echo})
+        json!({
+            "urlSecretRef": reference, "poolSize": size, "maxOverflow": overflow, "echo": echo,
+            "migrations": migrations,
+        })
     })
 }
 

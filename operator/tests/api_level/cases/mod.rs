@@ -1,6 +1,7 @@
 //! One promise each, and what several of them need.
 
 mod children;
+mod migrations;
 mod ownership;
 mod process;
 mod references;
@@ -26,6 +27,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 pub use children::*;
+pub use migrations::*;
 pub use ownership::*;
 pub use process::*;
 pub use references::*;
