@@ -1,6 +1,7 @@
 //! One request to the replica that holds what it is for, and its answer back, as it comes.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -10,6 +11,8 @@ use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
@@ -29,7 +32,12 @@ const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 impl Peers {
     /// Sends a request on to its holder. `body` are the bytes that the client sent.
-    pub(crate) async fn forward(&self, request: &Parts, body: Bytes, holder: &Holder) -> Result<Response, Refusal> {
+    pub(crate) async fn forward(
+        self: &Arc<Self>,
+        request: &Parts,
+        body: Bytes,
+        holder: &Holder,
+    ) -> Result<Response, Refusal> {
         if request.extensions.get::<Forwarded>().is_some() {
             tracing::warn!(%holder, "a forwarded request would have to be forwarded again");
             return Err(Refusal::Unavailable);
@@ -59,7 +67,9 @@ impl Peers {
         };
         let signature = response.headers().get(HEADER).and_then(|value| URL_SAFE_NO_PAD.decode(value).ok());
         if signature.is_some_and(|signature| self.key.signed(&answered_to(&seal), &signature)) {
-            return Ok(answer(response, request));
+            let (this, holder) = (Arc::clone(self), holder.clone());
+            let silent = async move { this.silent(&holder).await }.boxed();
+            return Ok(answer(response, request, silent));
         }
         match response.status() {
             // Its address belongs to another replica now.
@@ -100,11 +110,11 @@ pub(super) fn answered_to(seal: &[u8]) -> Vec<u8> {
 }
 
 /// The holder's answer, for the client.
-fn answer(response: http::Response<Reply>, request: &Parts) -> Response {
+fn answer(response: http::Response<Reply>, request: &Parts, silent: BoxFuture<'static, ()>) -> Response {
     let mut answer = Response::new(Body::empty());
     *answer.status_mut() = response.status();
     *answer.headers_mut() = headers(response.headers());
-    let envelope = request.extensions.get::<std::sync::Arc<Envelope>>();
+    let envelope = request.extensions.get::<Arc<Envelope>>();
     let owed = envelope.and_then(|envelope| envelope.id.as_deref());
     let last_word = match (is_event_stream(answer.headers()), owed) {
         (true, Some(id)) => LastWord::Event(farewell(Some(id))),
@@ -112,7 +122,7 @@ fn answer(response: http::Response<Reply>, request: &Parts) -> Response {
         (false, _) => LastWord::BreakOff,
     };
     let inner = response.into_body();
-    *answer.body_mut() = Body::new(Leg { inner: Some(inner), outcome: Outcome::new(true), last_word });
+    *answer.body_mut() = Body::new(Leg { inner: Some(inner), silent, outcome: Outcome::new(true), last_word });
     answer
 }
 
@@ -124,6 +134,15 @@ fn headers(from: &HeaderMap) -> HeaderMap {
     };
     let passing = from.iter().filter(|(name, _)| passes(name));
     passing.map(|(name, value)| (name.clone(), HeaderValue::clone(value))).collect()
+}
+
+/// Why the holder's answer has no end.
+#[derive(Debug, thiserror::Error)]
+enum Broken {
+    #[error("the connection broke: {0}")]
+    Connection(#[source] hyper::Error),
+    #[error("it shows no life")]
+    Silent,
 }
 
 /// How a body ends whose replica is lost.
@@ -139,20 +158,26 @@ enum LastWord {
 /// The body between the holder and the client.
 struct Leg {
     inner: Option<Reply>,
+    /// Resolves when the holder shows no life.
+    silent: BoxFuture<'static, ()>,
     outcome: Outcome,
     last_word: LastWord,
 }
 
 impl http_body::Body for Leg {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = Broken;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let Some(inner) = self.inner.as_mut() else { return Poll::Ready(None) };
-        match ready!(Pin::new(inner).poll_frame(context)) {
+        let polled = match Pin::new(inner).poll_frame(context) {
+            Poll::Ready(frame) => frame.map(|frame| frame.map_err(Broken::Connection)),
+            Poll::Pending => {
+                ready!(self.silent.as_mut().poll(context));
+                Some(Err(Broken::Silent))
+            }
+        };
+        match polled {
             Some(Ok(frame)) => {
                 if let (LastWord::Event(_), Some(bytes)) = (&self.last_word, frame.data_ref())
                     && self.outcome.feed(bytes).is_some()
