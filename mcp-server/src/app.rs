@@ -133,6 +133,10 @@ impl App {
             readiness: Readiness::default(),
         });
         let registry = app.metrics.registry();
+        if let Some(redis) = app.state.redis() {
+            redis.register(registry)?;
+        }
+        registry.register(Box::new(mcp::evicted_events()))?;
         registry.register(Box::new(IssuerMetrics::new(&app)?))?;
         registry.register(Box::new(Scraped::new(&app)?))?;
         registry.register(Box::new(logging::dropped()))?;

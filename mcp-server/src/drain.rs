@@ -1,13 +1,14 @@
 //! How the process ends: where it is on the way, for those who ask. [`crate::serve`] walks it.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
 /// The way out, in order.
 #[derive(Debug, Default)]
 pub struct Drain {
-    leaving: AtomicBool,
+    leaving: OnceLock<Instant>,
     closing: CancellationToken,
     cut: CancellationToken,
 }
@@ -15,13 +16,19 @@ pub struct Drain {
 impl Drain {
     /// Readiness goes; everything is served on, until load balancers have noticed.
     pub fn leave(&self) {
-        self.leaving.store(true, Ordering::Release);
+        self.leaving.get_or_init(Instant::now);
     }
 
     /// The process is ending.
     #[must_use]
     pub fn is_leaving(&self) -> bool {
-        self.leaving.load(Ordering::Acquire)
+        self.leaving.get().is_some()
+    }
+
+    /// For how long it has been.
+    #[must_use]
+    pub fn lasts(&self) -> Duration {
+        self.leaving.get().map_or(Duration::ZERO, Instant::elapsed)
     }
 
     /// Connections end as soon as what is under way on them is answered; no new ones are accepted.

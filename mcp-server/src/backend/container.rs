@@ -180,11 +180,7 @@ impl Container {
         revision::check(headers)?;
         match (era, envelope.kind) {
             (Era::Sessions, _) | (Era::Stateless, Kind::Notification) => Ok(()),
-            (Era::Stateless, Kind::Response) => Err(Failure::new(
-                StatusCode::BAD_REQUEST,
-                code::INVALID_REQUEST,
-                "This protocol revision has no responses of clients.",
-            )),
+            (Era::Stateless, Kind::Response) => Err(revision::no_responses()),
             (Era::Stateless, Kind::Request) if envelope.meta_version.is_none() => Err(Failure::new(
                 StatusCode::BAD_REQUEST,
                 code::INVALID_PARAMS,

@@ -76,6 +76,12 @@ impl Handler {
 /// What `/server` calls such a backend.
 const LIBRARY: &str = "library";
 
+/// `mcp_event_store_evicted_total`.
+#[must_use]
+pub fn evicted_events() -> prometheus::IntCounter {
+    hosted::evicted_events()
+}
+
 /// What answers `<path>`.
 pub struct Endpoint {
     backend: Backend,
@@ -203,6 +209,16 @@ impl Endpoint {
         match &self.backend {
             Backend::Hosted(hosted) => hosted.sessions(),
             Backend::Container(container) => container.sessions(),
+        }
+    }
+
+    /// Streams, and bytes of their events, that are kept for clients which come again.
+    #[must_use]
+    pub fn kept_events(&self) -> (usize, usize) {
+        match &self.backend {
+            Backend::Hosted(hosted) => hosted.kept_events(),
+            // They are the backend's.
+            Backend::Container(_) => (0, 0),
         }
     }
 

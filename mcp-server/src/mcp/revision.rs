@@ -29,6 +29,11 @@ pub(crate) fn check(headers: &HeaderMap) -> Result<(), Failure<'static>> {
         .with_data(serde_json::json!({"supported": SUPPORTED, "requested": named})))
 }
 
+/// In 2026-07-28 servers ask within their answers.
+pub(crate) fn no_responses() -> Failure<'static> {
+    Failure::new(StatusCode::BAD_REQUEST, code::INVALID_REQUEST, "This protocol revision has no responses of clients.")
+}
+
 /// Which of the two protocols a request speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Era {

@@ -45,6 +45,7 @@ pub(super) async fn drain(app: &App, mcp: Listening) {
     if timeout(FLUSH, connections.wait()).await.is_err() {
         info!(connections = connections.len(), "connections that did not close are dropped");
     }
+    info!(seconds = app.drain.lasts().as_secs(), "drained");
 }
 
 /// Resolves when no call is under way, and none can have been sent before its sender could know.

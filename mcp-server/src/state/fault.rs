@@ -18,6 +18,19 @@ pub(super) enum Fault {
 }
 
 impl Fault {
+    pub(super) const ALL: [Self; 5] = [Self::Command, Self::Server, Self::Connection, Self::Silence, Self::Credentials];
+
+    /// A label.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Command => "refused",
+            Self::Server => "busy",
+            Self::Connection => "connection",
+            Self::Silence => "timeout",
+            Self::Credentials => "credentials",
+        }
+    }
+
     pub(super) fn of(error: &RedisError) -> Self {
         if error.is_timeout() {
             return Self::Silence;

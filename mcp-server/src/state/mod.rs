@@ -11,6 +11,7 @@ pub(crate) mod breaker;
 mod fault;
 mod keys;
 mod link;
+mod observed;
 mod redis;
 mod replica;
 mod script;

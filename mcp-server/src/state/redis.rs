@@ -18,6 +18,7 @@ use tokio::time::{Instant, timeout};
 use super::breaker::{Breaker, millis};
 use super::fault::Fault;
 use super::link::{Connection, Link};
+use super::observed::Observed;
 use super::script::Script;
 use super::source::Source;
 
@@ -45,6 +46,7 @@ pub struct Redis {
     started: Instant,
     breaker: Breaker,
     answered_once: AtomicBool,
+    observed: Observed,
 }
 
 /// A connection of one's own, for a read that waits.
@@ -74,11 +76,17 @@ impl Redis {
             started: Instant::now(),
             breaker: Breaker::new(PAUSE, timeout),
             answered_once: AtomicBool::new(false),
+            observed: Observed::new(),
         });
         tokio::spawn(watch(Arc::downgrade(&this)));
         // The first answer gates readiness, and nobody may ask before that.
         tokio::spawn(first_answer(Arc::downgrade(&this)));
         Ok(this)
+    }
+
+    /// Adds what is known of its answers.
+    pub(crate) fn register(&self, registry: &prometheus::Registry) -> Result<(), prometheus::Error> {
+        self.observed.register(registry)
     }
 
     /// A key of this server: two servers on one redis never meet.
@@ -155,8 +163,10 @@ impl Redis {
             used = Some(connection);
             ask(shared).await
         };
+        let begun = Instant::now();
         let error = match timeout(self.timeout, asked).await {
             Ok(Ok(value)) => {
+                self.observed.answered(begun.elapsed());
                 self.succeeded();
                 return Ok(value);
             }
@@ -184,6 +194,10 @@ impl Redis {
         // Kind and code only: the text of some errors quotes arguments.
         let kind = error.map_or("timeout", |error| error.category());
         let code = error.and_then(RedisError::code);
+        // A script that redis does not know yet is sent again: that is no error.
+        if code != Some("NOSCRIPT") {
+            self.observed.failed(fault);
+        }
         if fault == Fault::Command {
             self.succeeded();
             if code != Some("NOSCRIPT") {

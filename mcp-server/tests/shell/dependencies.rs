@@ -34,9 +34,20 @@ async fn health_follows_redis_and_readiness_does_not() {
     assert_eq!((&healthy["status"], &healthy["checks"]), (&json!("healthy"), &json!({"redis": "ok"})));
     assert!(healthy["timestamp"].as_str().unwrap().ends_with('Z'));
 
+    let measured = async |name: &str| {
+        let metrics = get(runtime.management, "/metrics").await.body;
+        let line = metrics.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("{metrics}"));
+        line.trim().parse::<f64>().unwrap()
+    };
+    assert!(measured("mcp_redis_command_duration_seconds_count").await > 0.0);
+    let answers = measured("mcp_redis_command_duration_seconds_sum").await;
+    assert!(answers > 0.0 && answers < 60.0, "{answers}");
+
     redis.stop().await;
     let unhealthy = runtime.until(runtime.mcp, "/health", |answer| answer.status == 503).await;
     assert_eq!(unhealthy.json()["status"], "unhealthy");
+    assert!(measured(r#"mcp_redis_errors_total{reason="connection"}"#).await > 0.0);
+    assert_eq!(measured(r#"mcp_redis_errors_total{reason="refused"}"#).await, 0.0);
     let check = unhealthy.json()["checks"]["redis"].as_str().unwrap().to_owned();
     assert!(check.starts_with("error: ") && !check.contains("127.0.0.1"), "{check}");
     assert_eq!(get(runtime.management, "/readyz").await.status, 200, "readiness stays");

@@ -38,6 +38,16 @@ impl Runtime {
         Self::start_with(config, None, &[]).await
     }
 
+    /// With a clock that is off by so much, as in `+30h`.
+    #[allow(dead_code, reason = "of another test program")]
+    pub async fn start_at(offset: &str, config: &str) -> Self {
+        let library = format!("/usr/lib/{}-linux-gnu/faketime/libfaketime.so.1", std::env::consts::ARCH);
+        assert!(Path::new(&library).exists(), "{library} is needed: apt-get install faketime");
+        // Only the clock that people set: waiting goes by another.
+        let variables = [("LD_PRELOAD", &*library), ("FAKETIME", offset), ("FAKETIME_DONT_FAKE_MONOTONIC", "1")];
+        Self::start_with(config, None, &variables).await
+    }
+
     pub async fn start_with(config: &str, live: Option<&str>, variables: &[(&str, &str)]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let config_file = directory.path().join("config.yaml");

@@ -23,7 +23,7 @@ use super::guarded::Guarded;
 use super::request::{self, Typed};
 use super::session::{Session, asked_by};
 use super::stream::{Begun, Reader, Replaced, Stream};
-use super::{Hosted, encode};
+use super::{Hosted, encode, unfit};
 use crate::mcp::body::{Farewell, Lasting};
 use crate::mcp::calls::Call;
 use crate::mcp::envelope::{Envelope, Kind};
@@ -357,10 +357,6 @@ fn cancelled(bytes: &[u8]) -> Option<(Box<RawValue>, Option<String>)> {
     }
     let Message { params } = serde_json::from_slice(bytes).ok()?;
     Some((params.request_id, params.reason))
-}
-
-fn unfit(status: StatusCode) -> Failure<'static> {
-    Failure::new(status, code::INVALID_PARAMS, "The parameters do not fit the method.")
 }
 
 fn not_a_request() -> Failure<'static> {

@@ -43,6 +43,7 @@ use self::events::EventLog;
 use self::guarded::Guarded;
 use self::seal::Seal;
 use self::session::Session;
+pub(super) use self::stream::evicted as evicted_events;
 use super::envelope::standard_headers::{self, Mirrored};
 use super::envelope::{Envelope, Kind};
 use super::error::{Failure, code};
@@ -61,6 +62,8 @@ pub(crate) trait Served: Send + Sync {
     fn report(&self) -> BackendReport;
     fn introduced(&self) -> bool;
     fn sessions(&self) -> usize;
+    /// Streams, and bytes of their events.
+    fn kept_events(&self) -> (usize, usize);
 }
 
 /// What the endpoint gives to the server that it hosts.
@@ -201,7 +204,7 @@ impl<S: ServerHandler> Hosted<S> {
                 },
                 // Closing the response cancels; there is nothing else that a client could tell.
                 Kind::Notification => body::empty(StatusCode::ACCEPTED),
-                Kind::Response => no_responses().response(),
+                Kind::Response => revision::no_responses().response(),
             },
             (Era::Stateless, None) => super::method_not_allowed("POST"),
             (Era::Sessions, _) => {
@@ -269,6 +272,15 @@ impl<S: ServerHandler> Served for Hosted<S> {
     fn sessions(&self) -> usize {
         self.gate.len()
     }
+
+    fn kept_events(&self) -> (usize, usize) {
+        let kept = std::cell::Cell::new((0, 0));
+        self.gate.for_each(|session| {
+            let ((streams, bytes), (more, of_them)) = (kept.get(), session.kept_events());
+            kept.set((streams + more, bytes + of_them));
+        });
+        kept.get()
+    }
 }
 
 /// A call has succeeded.
@@ -289,6 +301,7 @@ fn no_such_method() -> Failure<'static> {
     Failure::new(StatusCode::NOT_FOUND, code::METHOD_NOT_FOUND, "Method not found.")
 }
 
-fn no_responses() -> Failure<'static> {
-    Failure::new(StatusCode::BAD_REQUEST, code::INVALID_REQUEST, "This protocol revision has no responses of clients.")
+/// In a session the answer is a result of the call; else it has the status that goes with it.
+fn unfit(status: StatusCode) -> Failure<'static> {
+    Failure::new(status, code::INVALID_PARAMS, "The parameters do not fit the method.")
 }

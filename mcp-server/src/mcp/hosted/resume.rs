@@ -18,6 +18,7 @@ use super::events::{EventLog, Recorded};
 use super::legacy::{Events, Held};
 use super::session::BESIDE;
 use super::stream::Replaced;
+use crate::mcp::body::held;
 use crate::mcp::error::{Failure, code};
 use crate::mcp::session::Refusal;
 
@@ -26,6 +27,7 @@ const TAIL: Duration = Duration::from_millis(200);
 const SIGN_OF_LIFE: Bytes = Bytes::from_static(b": \n\n");
 /// Rounds without an event until a sign of life.
 const SILENT_ROUNDS: u32 = 75;
+
 impl<S: ServerHandler> Hosted<S> {
     pub(super) async fn resume(&self, entry: &Held<S>, last: &str) -> Result<Response, Refusal> {
         // What is no id of ours, such as the "0" of other servers, says nothing about what the client has seen.
@@ -78,11 +80,7 @@ impl<S: ServerHandler> Hosted<S> {
 
     /// The drain waits until it is through.
     fn under_way(&self, events: Body) -> Body {
-        let token = self.shared.calls.token();
-        Body::new(http_body_util::BodyExt::map_frame(events, move |frame| {
-            let _held_with_the_body = &token;
-            frame
-        }))
+        held(events, self.shared.calls.token())
     }
 }
 

@@ -210,6 +210,13 @@ impl<S: ServerHandler> Session<S> {
         }
     }
 
+    /// How many streams have events that are kept, and how many bytes they are.
+    pub(super) fn kept_events(&self) -> (usize, usize) {
+        let state = self.lock();
+        let sizes = state.kept.iter().chain([&self.beside]).map(|stream| stream.bytes());
+        sizes.filter(|bytes| *bytes > 0).fold((0, 0), |(streams, all), bytes| (streams + 1, all + bytes))
+    }
+
     /// A stream that was kept.
     pub(super) fn kept(&self, name: &str) -> Option<Arc<Stream>> {
         let state = self.lock();

@@ -23,14 +23,14 @@ use super::body::{self, Source};
 use super::guarded::Guarded;
 use super::line::{Line, Outlet, Silent};
 use super::request::{self, Typed};
-use super::seal::Purpose;
+use super::seal::{Purpose, now};
 use super::stream::{Begun, Kind, Reader, Replaced, Stream};
-use super::{Hosted, Shared, encode, outcome};
+use super::{Hosted, Shared, encode, outcome, unfit};
 use crate::auth::Caller;
 use crate::mcp::calls::Call;
 use crate::mcp::envelope::Envelope;
 use crate::mcp::error::{Failure, code};
-use crate::mcp::session::{Owner, Refusal, now};
+use crate::mcp::session::{Owner, Refusal};
 
 /// How long a handler that listens may take to end properly when the process does.
 const GOODBYE: Duration = Duration::from_secs(2);
@@ -57,7 +57,7 @@ impl<S: ServerHandler> Hosted<S> {
             return Refusal::Draining.response(id);
         }
         let Ok(Typed { mut request, meta }) = request::request(envelope) else {
-            return unfit().of(id).response();
+            return unfit(StatusCode::OK).of(id).response();
         };
         if let Err(failure) = self.unseal(&mut request, &parts) {
             return failure.of(id).response();
@@ -252,10 +252,6 @@ fn status(result: &Outcome) -> StatusCode {
 fn incomplete() -> Failure<'static> {
     let message = "A member of _meta that every request has is missing or malformed.";
     Failure::new(StatusCode::BAD_REQUEST, code::INVALID_PARAMS, message)
-}
-
-fn unfit() -> Failure<'static> {
-    Failure::new(StatusCode::OK, code::INVALID_PARAMS, "The parameters do not fit the method.")
 }
 
 /// What a peer is told of a client that has not introduced itself: the request's `_meta` says it all.

@@ -6,11 +6,12 @@
 
 use std::collections::VecDeque;
 use std::io::Write as _;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use prometheus::IntCounter;
 use tokio::sync::Notify;
 
 use super::events::EventLog;
@@ -20,6 +21,15 @@ const KEPT_BYTES: usize = 256 * 1024;
 const KEPT_EVENTS: usize = 1024;
 /// A writer waits while so much has not been taken by the reader.
 const UNREAD_BYTES: usize = 1024 * 1024;
+
+/// Events that went unread because there was no room for more.
+pub(in crate::mcp) fn evicted() -> IntCounter {
+    static EVICTED: LazyLock<IntCounter> = LazyLock::new(|| {
+        let help = "Events of streams that were dropped unread, to make room for later ones";
+        IntCounter::new("mcp_event_store_evicted_total", help).expect("a valid name")
+    });
+    EVICTED.clone()
+}
 
 /// How its events are named and kept.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -114,6 +124,7 @@ impl Inner {
             }
             self.bytes -= event.len();
             if !read {
+                evicted().inc();
                 self.unread_bytes -= event.len();
                 self.unread = self.first + 1;
             }
@@ -221,6 +232,11 @@ impl Stream {
     /// How long ago it has ended.
     pub(super) fn ended_for(&self) -> Option<Duration> {
         self.lock().ended.map(|at| at.elapsed())
+    }
+
+    /// Of the events that are kept here.
+    pub(super) fn bytes(&self) -> usize {
+        self.lock().bytes
     }
 
     /// Nothing has come yet.

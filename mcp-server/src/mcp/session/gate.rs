@@ -150,7 +150,7 @@ impl<T: Content> Gate<T> {
 
     async fn find_in_redis(&self, id: &str, owner: &Owner, now: u64) -> Result<Found<T>, Refusal> {
         let records = self.records.as_ref().ok_or(Refusal::NotFound)?;
-        let record = records.read(id, now).await.map_err(|_| Refusal::Unavailable)?;
+        let record = records.read(id).await.map_err(|_| Refusal::Unavailable)?;
         let record = record.filter(|record| record.owner == *owner).ok_or(Refusal::NotFound)?;
         match (&record.holder, &self.peers) {
             (Some(holder), Some(peers)) if !peers.is_me(holder) => Ok(Found::Elsewhere(holder.clone())),
@@ -195,7 +195,7 @@ impl<T: Content> Gate<T> {
         let Some(records) = &self.records else { return Ok(()) };
         // One that is held by its process is touched now and then only.
         let renews = self.peers.is_some() || entry.touch_is_due(now, self.table.idle() / TOUCHES);
-        let known = records.touch(&entry.id, entry.created, now).await;
+        let known = records.touch(&entry.id, entry.age(now)).await;
         if let (Some(seats), true, Ok(Known::Alive | Known::Lost)) = (&self.seats, renews, &known) {
             seats.renew(&entry.id, &entry.seat).await;
         }
@@ -208,10 +208,10 @@ impl<T: Content> Gate<T> {
             }
             Ok(Known::Lost) => {
                 if let Some(content) = entry.record.get() {
-                    let (owner, created, content) = (entry.owner, entry.created, content.clone());
+                    let (owner, age, content) = (entry.owner, entry.age(now), content.clone());
                     let principal = entry.seat.principal().map(str::to_owned);
-                    let record = Record { owner, created, content, holder: self.holder(), principal };
-                    let _ = records.write(&entry.id, &record, now).await;
+                    let record = Record { owner, age, content, holder: self.holder(), principal };
+                    let _ = records.write(&entry.id, &record).await;
                 }
                 Ok(())
             }
@@ -254,7 +254,7 @@ impl<T: Content> Gate<T> {
         content: T,
     ) -> Result<Arc<Entry<T>>, Refusal> {
         let now = now();
-        let entry = Entry::new(id, owner, record.created, now, content).seated(Seat::of(record.principal.as_deref()));
+        let entry = Entry::new(id, owner, now - record.age, now, content).seated(Seat::of(record.principal.as_deref()));
         let entry = self.table.insert(entry, now).map_err(|_| Refusal::Full)?;
         let _ = entry.record.set(record.content);
         Ok(entry)
@@ -269,8 +269,8 @@ impl<T: Content> Gate<T> {
             return Ok(());
         }
         let principal = entry.seat.principal().map(str::to_owned);
-        let record = Record { owner: entry.owner, created: entry.created, content, holder, principal };
-        records.write(&entry.id, &record, now()).await.map_err(|_| Refusal::Unavailable)?;
+        let record = Record { owner: entry.owner, age: entry.age(now()), content, holder, principal };
+        records.write(&entry.id, &record).await.map_err(|_| Refusal::Unavailable)?;
         let _ = entry.record.set(record.content);
         Ok(())
     }

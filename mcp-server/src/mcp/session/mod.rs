@@ -21,8 +21,8 @@ pub(crate) use owner::Owner;
 pub(crate) use records::Record;
 pub(crate) use table::{Content, Entry, Streaming};
 
-use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, LazyLock};
+use std::time::Instant;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -42,9 +42,12 @@ fn is_id(text: &str) -> bool {
     text.len() == 43 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
 }
 
-/// Seconds since 1970.
+/// Seconds of a clock that nobody sets, from an arbitrary moment before every session: a clock that is put right must not end
+/// any.
 pub(crate) fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
+    const BEFORE: u64 = 1 << 32;
+    BEFORE + STARTED.elapsed().as_secs()
 }
 
 #[cfg(test)]

@@ -21,8 +21,8 @@ pub(crate) trait Content: Send + Sync + 'static {
 pub(crate) struct Entry<T> {
     pub(crate) id: Arc<str>,
     pub(crate) owner: Owner,
-    /// Seconds since 1970.
-    pub(crate) created: u64,
+    /// By the clock of [`super::now`], as all times here.
+    created: u64,
     pub(crate) content: T,
     /// What redis has of it, to write it again should redis lose it.
     pub(crate) record: OnceLock<String>,
@@ -46,6 +46,11 @@ impl<T> Entry<T> {
             last_touched: AtomicU64::new(now),
             streams: AtomicUsize::new(0),
         }
+    }
+
+    /// In seconds.
+    pub(super) fn age(&self, now: u64) -> u64 {
+        now.saturating_sub(self.created)
     }
 
     pub(super) fn seated(self, seat: Seat) -> Self {
@@ -176,7 +181,7 @@ impl<T: Content> Table<T> {
     }
 
     fn is_over(&self, entry: &Entry<T>, now: u64) -> bool {
-        let too_old = now.saturating_sub(entry.created) >= self.max_age;
+        let too_old = entry.age(now) >= self.max_age;
         too_old || (!entry.has_streams() && entry.idle_seconds(now) >= self.idle)
     }
 
