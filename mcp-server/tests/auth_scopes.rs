@@ -80,6 +80,45 @@ async fn a_call_without_its_scopes_is_refused_with_one_challenge_for_all_of_them
 }
 
 #[tokio::test]
+async fn each_message_of_a_batch_needs_its_own_scopes() -> Result<()> {
+    let issuer = issuer().await?;
+    let served = Served::start(&auth(&issuer, POLICY)).await;
+    let client = served.client();
+    let token = bearer(&issuer, "user")?;
+    let authorized = [("authorization", token.as_str())];
+    let params =
+        json!({"protocolVersion": "2025-03-26", "capabilities": {}, "clientInfo": {"name": "t", "version": "0"}});
+    let initialize = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params});
+    let opened = client.post(&authorized, &initialize).await;
+    let session = opened.header("mcp-session-id").context("a session")?.to_owned();
+    let within = [authorized[0], ("mcp-session-id", session.as_str())];
+    let call = |id: &str, tool: &str| {
+        let arguments = json!({"text": "hello", "a": 1, "b": 2});
+        json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": {"name": tool, "arguments": arguments}})
+    };
+
+    // One that is refused takes the others not with it, and is told as the answer to it alone.
+    let mut mixed = client.post(&within, &json!([call("w", "whoami"), call("e", "echo")])).await;
+    assert_eq!(mixed.status, StatusCode::OK);
+    let mut answers = std::collections::BTreeMap::new();
+    if mixed.is_event_stream() {
+        while let Some(event) = mixed.event().await {
+            let data = event.data().context("data")?;
+            answers.insert(data["id"].as_str().context("an id")?.to_owned(), data);
+        }
+    }
+    assert!(answers["w"]["result"].is_object(), "{answers:?}");
+    assert_eq!(answers["e"]["error"]["data"]["scope"], "user tools:use", "{answers:?}");
+
+    // Where all are refused, so is the request, with a challenge.
+    let refused = client.post(&within, &json!([call("e", "echo"), call("a", "add")])).await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN);
+    let challenge = refused.header("www-authenticate").context("a challenge")?;
+    assert!(challenge.ends_with("scope=\"user tools:use\""), "{challenge}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn every_kind_of_request_needs_the_common_scopes_and_some_methods_need_more() -> Result<()> {
     let issuer = issuer().await?;
     let served = Served::start(&auth(&issuer, POLICY)).await;

@@ -16,7 +16,7 @@ use mcp_support::redis::Redis;
 use mcp_support::{Http, Runtime, config, eventually};
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, ClientResult, ContentBlock, ElicitRequest,
-    ElicitRequestParams, ErrorData, InputRequiredResult, ListToolsResult, LoggingLevel,
+    ElicitRequestParams, ErrorCode, ErrorData, InputRequiredResult, ListToolsResult, LoggingLevel,
     LoggingMessageNotificationParam, PaginatedRequestParams, ProgressNotificationParam, ServerCapabilities,
     ServerConfig, Tool,
 };
@@ -96,6 +96,11 @@ impl ServerHandler for Talkative {
                 None => return Ok(InputRequiredResult::from_request_state("half a secret").into()),
                 Some(state) => state,
             },
+            "needy" => {
+                let needed = json!({"requiredCapabilities": {"sampling": {}}});
+                let code = ErrorCode::MISSING_REQUIRED_CLIENT_CAPABILITY;
+                return Err(ErrorData::new(code, "It needs sampling.", Some(needed)));
+            }
             "panic" => panic!("as told"),
             _ => format!("{}", self.calls.load(Ordering::SeqCst)),
         };
@@ -177,6 +182,16 @@ async fn a_handler_that_panics_fails_one_call_in_both_eras() {
         }
     }
     assert!(http.call("any", json!({})).await["result"].is_object());
+}
+
+#[tokio::test]
+async fn a_capability_that_the_client_has_not_declared_is_a_bad_request_of_its_own_kind() {
+    let (_runtime, http) = talkative().await;
+    let refused = http.ask("tools/call", json!({"name": "needy", "arguments": {}})).await;
+    assert_eq!(refused.status, StatusCode::BAD_REQUEST);
+    let refused = refused.json().await;
+    assert_eq!((&refused["id"], &refused["error"]["code"]), (&json!(7), &json!(-32021)), "{refused}");
+    assert_eq!(refused["error"]["data"]["requiredCapabilities"], json!({"sampling": {}}));
 }
 
 #[tokio::test]
