@@ -50,7 +50,7 @@ fn one() -> i32 {
 /// How a new version of the pods replaces the old one.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Strategy {
-    /// Recreate where a PersistentVolumeClaim is mounted for writing, since most can be used on one node only; else
+    /// Recreate where a PersistentVolumeClaim is mounted for writing that is not ReadWriteMany, since one node has it; else
     /// RollingUpdate.
     #[default]
     Auto,

@@ -132,6 +132,23 @@ fn serving_some_namespaces_takes_roles_only() {
     assert!(arguments(&objects).contains(&"--namespaces=team-a,team-b".to_owned()));
 }
 
+/// Helm installs a role that the flag knows of: more would be a right without a use, less an error in the log.
+#[test]
+fn access_to_secrets_is_as_much_as_the_value_says() {
+    for (access, verbs) in [
+        ("Full", json!(["get", "list", "watch", "create", "patch"])),
+        ("NoGet", json!(["list", "watch", "create", "patch"])),
+        ("None", Value::Null),
+    ] {
+        let objects = objects(&[&format!("secretAccess={access}")]);
+        let rules = the_one(&objects, "ClusterRole")["rules"].as_array().unwrap();
+        let of_secrets: Vec<_> = rules.iter().filter(|rule| rule["resources"] == json!(["secrets"])).collect();
+        assert_eq!(of_secrets.first().map_or(Value::Null, |rule| rule["verbs"].clone()), verbs, "{access}");
+        assert!(of_secrets.len() < 2 && arguments(&objects).contains(&format!("--secret-access={access}")));
+    }
+    assert!(!template(&["secretAccess=Some"]).status.success());
+}
+
 /// Operators that hold one Lease work in turns: those of another release would wait for ever.
 #[test]
 fn each_release_holds_a_lease_of_its_own() {

@@ -57,7 +57,7 @@ pub const SERVED: &[Rule] = &[
         resources: &["persistentvolumeclaims"],
         names: &[],
         verbs: OBSERVED,
-        why: "whether those that servers mount exist",
+        why: "whether those that servers mount exist, and may be written to from several nodes",
     },
     Rule {
         group: "batch",

@@ -76,10 +76,13 @@ fn resolved(document: Value) -> Resolved {
         #[serde(default)]
         shared_hosts: std::collections::BTreeSet<String>,
         env_digest: Option<String>,
+        #[serde(default)]
+        shared_claims: std::collections::BTreeSet<String>,
         replicas: Option<i32>,
     }
-    let Refs { ingress_controller, shared_hosts, env_digest, replicas } = serde_json::from_value(document).unwrap();
-    Resolved { ingress_controller, shared_hosts, env_digest, replicas }
+    let Refs { ingress_controller, shared_hosts, env_digest, shared_claims, replicas } =
+        serde_json::from_value(document).unwrap();
+    Resolved { ingress_controller, shared_hosts, env_digest, shared_claims, replicas }
 }
 
 /// A misspelt field of a fixture would be dropped in silence, as the API server drops it.

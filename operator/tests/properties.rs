@@ -14,7 +14,8 @@ fn rendered() -> impl Strategy<Value = (Fixture, Resolved, Children)> {
     (any::server(), any::controller(), proptest::bool::ANY).prop_map(|(server, ingress_controller, shared)| {
         let hosts = server.spec.expose.iter().flat_map(|expose| expose.hosts.iter().take(1).cloned());
         let shared_hosts = if shared { hosts.collect() } else { Default::default() };
-        let refs = Resolved { ingress_controller, shared_hosts, env_digest: Some("0a1b".to_owned()), replicas: None };
+        let env_digest = Some("0a1b".to_owned());
+        let refs = Resolved { ingress_controller, shared_hosts, env_digest, ..Resolved::default() };
         let children = desired(&server, &refs, &settings()).unwrap();
         (server, refs, children)
     })

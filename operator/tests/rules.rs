@@ -298,6 +298,12 @@ fn pods_that_write_to_a_claim_are_replaced_not_rolled() {
     assert_eq!(kind(scratch(), Strategy::Auto), "RollingUpdate");
     assert_eq!(kind(claim(false), Strategy::RollingUpdate), "RollingUpdate", "many nodes can have it, the user says");
     assert_eq!(kind(scratch(), Strategy::Recreate), "Recreate");
+    let mounting = server("demo").container("example/server").with(|spec| {
+        spec.pod = serde_json::from_value(serde_json::json!({"volumes": [claim(false)]})).unwrap();
+    });
+    let refs = Resolved { shared_claims: ["data".to_owned()].into(), ..Resolved::default() };
+    let shared = desired(&mounting, &refs, &settings()).unwrap().deployment.spec.unwrap().strategy.unwrap();
+    assert_eq!(shared.type_.as_deref(), Some("RollingUpdate"), "many nodes can have it, the claim says");
 }
 
 #[test]

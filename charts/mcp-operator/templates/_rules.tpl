@@ -21,7 +21,7 @@ Generated from operator/src/rbac.rs: UPDATE=1 cargo test -p mcp-operator --test 
 - apiGroups: [""]
   resources: [configmaps]
   verbs: [get, list, watch, create, patch, delete]
-# whether those that servers mount exist
+# whether those that servers mount exist, and may be written to from several nodes
 - apiGroups: [""]
   resources: [persistentvolumeclaims]
   verbs: [list, watch]

@@ -3,6 +3,7 @@
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::api::networking::v1::Ingress;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, OwnerReference};
 use kube::api::DynamicObject;
@@ -66,6 +67,8 @@ pub enum ChildStatus {
     Parents(Vec<Parent>),
     /// Of a Job.
     Job(JobState),
+    /// Of a PersistentVolumeClaim: whether pods of several nodes may write to it.
+    Shared(bool),
 }
 
 /// How far a Job is.
@@ -164,6 +167,14 @@ impl Child {
         Self { status: ChildStatus::Addresses(addresses), ..Self::of(Kind::Ingress, ingress.metadata) }
     }
 
+    /// Trims a claim.
+    #[must_use]
+    pub fn of_claim(claim: PersistentVolumeClaim) -> Self {
+        let modes = claim.spec.and_then(|spec| spec.access_modes).unwrap_or_default();
+        let shared = modes.iter().any(|mode| mode == "ReadWriteMany");
+        Self { status: ChildStatus::Shared(shared), ..Self::of(Kind::PersistentVolumeClaim, claim.metadata) }
+    }
+
     /// Trims a Job.
     #[must_use]
     pub fn of_job(job: Job) -> Self {
@@ -201,7 +212,7 @@ impl Child {
     pub fn rollout(&self) -> Option<&Rollout> {
         match &self.status {
             ChildStatus::Rollout(rollout) => Some(rollout),
-            ChildStatus::None | ChildStatus::Addresses(_) | ChildStatus::Parents(_) | ChildStatus::Job(_) => None,
+            _ => None,
         }
     }
 
@@ -210,7 +221,7 @@ impl Child {
     pub fn job(&self) -> Option<&JobState> {
         match &self.status {
             ChildStatus::Job(state) => Some(state),
-            ChildStatus::None | ChildStatus::Rollout(_) | ChildStatus::Addresses(_) | ChildStatus::Parents(_) => None,
+            _ => None,
         }
     }
 }

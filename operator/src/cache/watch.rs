@@ -98,7 +98,10 @@ pub fn start(
         if !scope.without_secrets {
             part.metadata::<Secret>(Kind::Secret);
         }
-        part.metadata::<PersistentVolumeClaim>(Kind::PersistentVolumeClaim);
+        // Any may be referred to; of its spec the access modes are needed.
+        part.children(Kind::PersistentVolumeClaim, watcher::Config::default(), |claim: PersistentVolumeClaim| {
+            Child::of_claim(claim)
+        });
         part.metadata::<NetworkPolicy>(Kind::NetworkPolicy);
         part.metadata::<Service>(Kind::Service);
         part.metadata::<PodDisruptionBudget>(Kind::PodDisruptionBudget);

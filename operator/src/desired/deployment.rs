@@ -51,7 +51,7 @@ pub fn build(
             // An autoscaler's from then on: see `apply::handover`.
             replicas: spec.autoscaling.is_none().then_some(spec.replicas),
             selector: id.selector(),
-            strategy: Some(strategy(spec)),
+            strategy: Some(strategy(spec, refs)),
             revision_history_limit: Some(HISTORY),
             template: PodTemplateSpec {
                 metadata: Some(template_meta(id, spec, refs)),
@@ -63,9 +63,9 @@ pub fn build(
     })
 }
 
-fn strategy(spec: &McpServerSpec) -> DeploymentStrategy {
+fn strategy(spec: &McpServerSpec, refs: &Resolved) -> DeploymentStrategy {
     let recreate = match spec.strategy {
-        Strategy::Auto => writes_to_a_claim(spec),
+        Strategy::Auto => writes_to_a_claim(spec, refs),
         Strategy::RollingUpdate => false,
         Strategy::Recreate => true,
     };
@@ -82,11 +82,10 @@ fn strategy(spec: &McpServerSpec) -> DeploymentStrategy {
     }
 }
 
-/// A claim that one node holds would keep a new pod on another from starting, for ever. Which claims those are only
-/// the claims themselves say, which the operator may not read.
-fn writes_to_a_claim(spec: &McpServerSpec) -> bool {
+/// A claim that one node holds would keep a new pod on another from starting, for ever.
+fn writes_to_a_claim(spec: &McpServerSpec, refs: &Resolved) -> bool {
     let mut claims = spec.pod.volumes.iter().filter_map(|volume| volume.persistent_volume_claim.as_ref());
-    claims.any(|claim| claim.read_only != Some(true))
+    claims.any(|claim| claim.read_only != Some(true) && !refs.shared_claims.contains(&claim.claim_name))
 }
 
 /// The user's labels first: ours win.

@@ -98,6 +98,8 @@ pub struct Resolved {
     /// Keyed digest of the Secrets and ConfigMaps in the backend's environment. A change rolls the pods: a process sees
     /// its environment only when it starts. `None` when the environment refers to nothing.
     pub env_digest: Option<String>,
+    /// Claims that pods of several nodes may write to.
+    pub shared_claims: BTreeSet<String>,
     /// Pods that there are while an autoscaler chooses their number.
     pub replicas: Option<i32>,
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use mcp_crds::{IngressProfile, McpServer};
 
-use crate::cache::{Cache, Index, Key, Scope};
+use crate::cache::{Cache, ChildStatus, Index, Key, Scope};
 use crate::desired::Resolved;
 use crate::error::Error;
 use crate::kind::Kind;
@@ -62,6 +62,7 @@ pub fn resolve(server: &McpServer, key: &Key, cache: &Cache, scope: &Scope) -> R
     found.resolved = Resolved {
         ingress_controller: controller(server, cache, scope)?,
         shared_hosts: shared_hosts(server, key, cache),
+        shared_claims: shared_claims(server, key, cache),
         replicas: autoscaled_replicas(server, key, cache),
         ..Resolved::default()
     };
@@ -132,6 +133,15 @@ fn autoscaled_replicas(server: &McpServer, key: &Key, cache: &Cache) -> Option<i
     let deployment = cache.children(Kind::Deployment).get(key);
     let wanted = deployment.and_then(|deployment| deployment.rollout().map(|rollout| rollout.wanted));
     Some(wanted.unwrap_or(autoscaling.min_replicas))
+}
+
+fn shared_claims(server: &McpServer, key: &Key, cache: &Cache) -> BTreeSet<String> {
+    let claims = server.spec.pod.volumes.iter().filter_map(|volume| volume.persistent_volume_claim.as_ref());
+    let is_shared = |name: &&String| {
+        let claim = cache.children(Kind::PersistentVolumeClaim).get(&Key::new(&key.namespace, *name));
+        claim.is_some_and(|claim| claim.status == ChildStatus::Shared(true))
+    };
+    claims.map(|claim| &claim.claim_name).filter(is_shared).cloned().collect()
 }
 
 fn shared_hosts(server: &McpServer, key: &Key, cache: &Cache) -> BTreeSet<String> {
@@ -234,6 +244,23 @@ mod tests {
         assert!(found(&route, &cache, &Scope::default()).unwrap().missing.is_empty());
         let one = Scope { namespaces: vec!["ns".to_owned()], ..Scope::default() };
         assert!(found(&route, &cache, &one).is_ok(), "no Ingress, so no profile");
+    }
+
+    #[test]
+    fn a_claim_must_exist_and_says_who_may_write_to_it() {
+        let cache = Cache::default();
+        let volume = json!({"name": "data", "persistentVolumeClaim": {"claimName": "data"}});
+        let mounting = server("demo", json!({"backend": {"builtin": {}}, "pod": {"volumes": [volume]}}));
+        let missing = found(&mounting, &cache, &Scope::default()).unwrap().missing;
+        assert_eq!(missing, ["PersistentVolumeClaim data does not exist: create it (spec.pod.volumes[data])"]);
+        let claim = |version: &str, mode: &str| {
+            let metadata = json!({"name": "data", "namespace": "ns", "resourceVersion": version});
+            let claim = json!({"metadata": metadata, "spec": {"accessModes": [mode]}});
+            cache.children(Kind::PersistentVolumeClaim).put(Child::of_claim(serde_json::from_value(claim).unwrap()));
+            found(&mounting, &cache, &Scope::default()).unwrap().resolved.shared_claims
+        };
+        assert!(claim("1", "ReadWriteOnce").is_empty());
+        assert_eq!(claim("2", "ReadWriteMany"), BTreeSet::from(["data".to_owned()]));
     }
 
     #[test]
