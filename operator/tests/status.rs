@@ -13,8 +13,10 @@ use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::networking::v1::Ingress;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use mcp_crds::{McpServer, McpServerStatus};
-use mcp_operator::cache::{Child, Endpoint, Key, PodView};
+use mcp_operator::apply::rotation::{Phase, Rotation};
+use mcp_operator::cache::{Child, ChildStatus, Endpoint, Key, PodView};
 use mcp_operator::error::Error;
 use mcp_operator::kind::Kind;
 use mcp_operator::status::{Observed, Outcome, status};
@@ -562,4 +564,48 @@ fn several_pods_with_sessions_of_their_own_are_warned_of() {
         spec.backend.container.as_mut().unwrap().stateless = true;
     });
     assert_eq!(reason(stateless), "Accepted");
+}
+
+/// The kubelet says nothing of a volume whose Secret is not there: the pods would seem to start for ever.
+#[test]
+fn pods_that_wait_for_their_certificate_say_so() {
+    let mut history = History::of(server("demo").with_inner_tls("pod-tls"));
+    history.seen.pending_pod_certificate = Some("pod-tls".to_owned());
+    history.rollout(1, 1, 0).programmed();
+    assert_eq!(history.is("Available"), ("False", "CertificatePending"));
+    let said = history.said.conditions.iter().find(|condition| condition.type_ == "Available").unwrap();
+    assert!(said.message.contains("Secret pod-tls"), "{}", said.message);
+    history.seen.pending_pod_certificate = None;
+    history.rollout(1, 1, 1).serves().programmed();
+    assert_eq!(history.is("Available"), ("True", "Available"));
+}
+
+#[test]
+fn a_route_that_cannot_reach_pods_with_tls_is_no_route() {
+    let mut history = History::of(server("demo").exposed("a.example").with_inner_tls("pod-tls"));
+    let mut ingress = Child::of(Kind::Ingress, ObjectMeta::default());
+    ingress.status = ChildStatus::Addresses(vec!["10.0.0.1".to_owned()]);
+    history.seen.ingress = Some(Arc::new(ingress));
+    for (certain, truth) in [(true, "False"), (false, "True")] {
+        history.seen.missing_inner_tls = Some((certain, "profile cilium cannot".to_owned()));
+        history.rollout(1, 1, 1).serves().programmed();
+        assert_eq!(history.is("Exposed"), (truth, "BackendTlsUnavailable"));
+    }
+    history.seen.missing_inner_tls = None;
+    history.programmed();
+    assert_eq!(history.is("Exposed"), ("True", "Exposed"));
+}
+
+#[test]
+fn keys_that_are_made_anew_are_spoken_of_and_others_are_not() {
+    let mut history = ready(server("demo"));
+    assert_eq!(history.said.keys, None);
+    let since: Timestamp = "2026-11-01T00:00:00Z".parse().unwrap();
+    history.seen.rotation = Some(Rotation::fresh(None, since));
+    history.programmed();
+    assert_eq!(history.said.keys, None, "nobody asked");
+    history.seen.rotation = Some(Rotation { request: "one".to_owned(), phase: Phase::Taken, since });
+    history.programmed();
+    let keys = history.said.keys.clone().unwrap();
+    assert_eq!((keys.phase, keys.until.as_deref()), (mcp_crds::KeysPhase::Taken, Some("2026-11-02T00:00:00Z")));
 }

@@ -240,6 +240,16 @@ mod tests {
             ]
         );
         assert!(cache.apis.is_wanted(Kind::HttpRoute) && !cache.apis.is_wanted(Kind::ServiceMonitor));
+        let tls =
+            server("a", json!({"backend": {"builtin": {}}, "tls": {"secretName": "s", "issuerRef": {"name": "i"}}}));
+        let resolution = found(&tls, &cache, &Scope::default()).unwrap();
+        assert_eq!(
+            resolution.missing,
+            [
+                "Certificate (cert-manager.io/v1) is not known to this cluster: install cert-manager, or remove spec.tls.issuerRef"
+            ]
+        );
+        assert_eq!(resolution.pending_pod_certificate.as_deref(), Some("s"), "it makes the Secret");
         cache.apis.serve(Kind::HttpRoute);
         assert!(found(&route, &cache, &Scope::default()).unwrap().missing.is_empty());
         let one = Scope { namespaces: vec!["ns".to_owned()], ..Scope::default() };
