@@ -352,6 +352,13 @@ fn refuses_what_the_policy_forbids(cluster: &ApiLevel) {
     }
     assert!(refused.unwrap_err().to_string().contains("images must begin with one of"));
     create(image("registry.example/a"), &[]).unwrap();
+    let migrating = |image: &str| {
+        let database = json!({"urlSecretRef": {"name": "db", "key": "url"}, "migrations": {"image": image}});
+        json!({"backend": {"builtin": {}}, "database": database})
+    };
+    let migrated = create(migrating("elsewhere.example/a"), &[]).unwrap_err().to_string();
+    assert!(migrated.contains("images must begin with one of"), "{migrated}");
+    create(migrating("registry.example/a"), &[]).unwrap();
     let host = create(exposed("a.elsewhere.example"), &[]).unwrap_err().to_string();
     assert!(host.contains("expose.hosts must be in one of the domains"), "{host}");
     create(exposed("a.mcp.example"), &[]).unwrap();
