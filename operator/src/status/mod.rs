@@ -6,6 +6,7 @@
 //! the status of before                 ┘
 //! ```
 
+mod account;
 mod available;
 mod condition;
 mod exposed;
@@ -18,9 +19,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use mcp_crds::{
-    Address, KeysPhase, KeysStatus, McpServer, McpServerSpec, McpServerStatus, ServerInfo, SessionStore, ToolsInfo,
-};
+use mcp_crds::{Address, McpServer, McpServerSpec, McpServerStatus, SessionStore};
 
 pub use available::Stage;
 pub use condition::{Truth, Type, Verdict, find};
@@ -28,10 +27,9 @@ pub use exposed::Route;
 pub use reason::{Reason, documentation};
 pub use report::{current, report};
 
-use crate::apply::rotation::{Phase, Rotation};
+use crate::apply::rotation::Rotation;
 use crate::cache::{Child, PodView};
 use crate::error::Error;
-use crate::text::clean;
 use crate::verify::{Findings, Judgement, Target, judge};
 
 /// How far a reconcile came.
@@ -140,14 +138,14 @@ pub fn status(
         observed_generation: generation,
         address,
         backend: seen.backend.clone(),
-        server: report.map_or_else(|| earlier.server.clone(), |report| Some(server_info(report))),
-        tools: report.map_or_else(|| earlier.tools.clone(), tools_info),
+        server: report.map_or_else(|| earlier.server.clone(), |report| Some(account::server_info(report))),
+        tools: report.map_or_else(|| earlier.tools.clone(), account::tools_info),
         replicas: rollout.map_or(0, |rollout| rollout.replicas),
         ready_replicas: rollout.map_or(0, |rollout| rollout.ready),
         keys: match (&seen.rotation, &seen.target) {
             // Nothing is known without a plan.
             (None, None) => earlier.keys.clone(),
-            (rotation, _) => rotation.as_ref().and_then(keys_status),
+            (rotation, _) => rotation.as_ref().and_then(account::keys_status),
         },
         selector: seen.selector.clone().or_else(|| earlier.selector.clone()),
         conditions,
@@ -382,33 +380,4 @@ fn address(verified: &Verdict, seen: &Observed, earlier: &McpServerStatus) -> Op
         (Truth::Unknown, Reason::Unreachable) | (Truth::False, _) => None,
         (Truth::Unknown, _) => current.filter(|current| earlier.address.as_ref() == Some(current)),
     }
-}
-
-/// Nothing is said of keys that nobody asked to change.
-fn keys_status(rotation: &Rotation) -> Option<KeysStatus> {
-    let Rotation { request, phase, since } = rotation;
-    (!request.is_empty()).then(|| KeysStatus {
-        rotation: clean(request),
-        phase: match phase {
-            Phase::Announced => KeysPhase::Announced,
-            Phase::Taken => KeysPhase::Taken,
-            Phase::Done => KeysPhase::Done,
-        },
-        since: since.to_string(),
-        until: rotation.ends().map(|end| end.to_string()),
-    })
-}
-
-fn server_info(report: &mcp_server_config::report::ServerReport) -> ServerInfo {
-    let backend = &report.backend;
-    ServerInfo {
-        name: clean(backend.server_name.as_deref().unwrap_or(&report.name)),
-        version: clean(backend.server_version.as_deref().unwrap_or(&report.version)),
-        protocol_versions: backend.protocol_versions.iter().take(16).map(|version| clean(version)).collect(),
-    }
-}
-
-fn tools_info(report: &mcp_server_config::report::ServerReport) -> Option<ToolsInfo> {
-    let count = i32::try_from(report.backend.tools?).unwrap_or(i32::MAX);
-    Some(ToolsInfo { count, digest: clean(report.backend.tools_digest.as_deref().unwrap_or_default()) })
 }
