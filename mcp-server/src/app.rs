@@ -218,8 +218,7 @@ async fn nothing(State(app): State<Arc<App>>, request: Request) -> Response {
 }
 
 async fn answer(State(app): State<Arc<App>>, request: Request) -> Response {
-    // In a box of its own: what a backend keeps while it works is much more than what the layers do.
-    Box::pin(app.endpoint.handle(request)).await
+    app.endpoint.handle(request).await
 }
 
 async fn not_found(_: Request) -> Response {

@@ -105,6 +105,12 @@ impl Runtime {
         Self { handler: Some(Handler::per_session(make)), ..self }
     }
 
+    /// The handler says nothing but answers, and progress where it was asked for: [`Handler::quiet`].
+    #[must_use]
+    pub fn quiet(self) -> Self {
+        Self { handler: self.handler.map(Handler::quiet), ..self }
+    }
+
     /// Reads and checks the configuration.
     pub fn load(&self) -> Result<Loaded, LoadError> {
         match &self.config {

@@ -13,6 +13,10 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 /// So many frames that have come by the end still go out: the result may be among them.
 const LAST_FRAMES: u8 = 16;
 
+/// On a response whose body is there: nothing can be late in it but its client.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Whole;
+
 /// How a body ends whose time is over.
 pub(crate) enum Farewell {
     /// As if it were complete.

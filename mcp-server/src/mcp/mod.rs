@@ -22,6 +22,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
+use futures::FutureExt as _;
 use http::header::{ALLOW, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use mcp_server_config::Config;
@@ -32,11 +33,11 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use self::body::{Farewell, Lasting};
+use self::body::{Farewell, Lasting, Whole, held};
 use self::builtin::Server;
 pub use self::envelope::Envelope;
 use self::error::{Failure, code};
-use self::hosted::{Factory, Hosted, Served, Surroundings};
+use self::hosted::{Factory, Hosted, Hosting, Served, Surroundings};
 use crate::backend::Container;
 use crate::metrics::Metrics;
 use crate::state::State;
@@ -53,23 +54,41 @@ pub enum StartError {
 }
 
 /// A server of the program's own, whatever its type.
-pub struct Handler(Start);
+pub struct Handler {
+    start: Start,
+    quiet: bool,
+}
 
-/// Begins to serve it.
-type Start = Box<dyn FnOnce(&Surroundings<'_>) -> Arc<dyn Served> + Send>;
+/// Begins to serve it; the flag is [`Handler::quiet`].
+type Start = Box<dyn FnOnce(&Surroundings<'_>, bool) -> Arc<dyn Served> + Send>;
 
 impl Handler {
     /// One value serves everybody.
     #[must_use]
     pub fn new<S: ServerHandler>(handler: S) -> Self {
-        Self(Box::new(|around| Hosted::start(handler, None, LIBRARY, around)))
+        Self::starting(handler, None)
     }
 
     /// `make` makes a value for each session; one more serves the requests that stand alone.
     #[must_use]
     pub fn per_session<S: ServerHandler>(make: impl Fn() -> S + Send + Sync + 'static) -> Self {
         let factory: Factory<S> = Arc::new(make);
-        Self(Box::new(move |around| Hosted::start(factory(), Some(factory), LIBRARY, around)))
+        Self::starting(factory(), Some(factory))
+    }
+
+    fn starting<S: ServerHandler>(handler: S, factory: Option<Factory<S>>) -> Self {
+        let start: Start =
+            Box::new(move |around, quiet| Hosted::start(Hosting { handler, factory, kind: LIBRARY, quiet }, around));
+        Self { start, quiet: false }
+    }
+
+    /// The handler says nothing through `context.peer` but progress of requests that carry a progress token: no log
+    /// messages, no changes of lists, no questions. Nothing is prepared then for what it might say, which saves a good part
+    /// of a call; what it says all the same is heard by nobody. What it wants to know of its client, it asks the context
+    /// (`client_info`, `client_capabilities`, `protocol_version`), not the peer. A handler per session stays as it is.
+    #[must_use]
+    pub fn quiet(self) -> Self {
+        Self { quiet: true, ..self }
     }
 }
 
@@ -118,8 +137,11 @@ impl Endpoint {
         let around = Surroundings { config, state: &state, metrics: &metrics, draining: &draining, calls: &calls };
         let backend = match &config.backend {
             mcp_server_config::Backend::Builtin(_) => Backend::Hosted(match handler {
-                Some(handler) => (handler.0)(&around),
-                None => Hosted::start(Server::new(&config.server.name), None, "builtin", &around),
+                Some(handler) => (handler.start)(&around, handler.quiet),
+                None => {
+                    let handler = Server::new(&config.server.name);
+                    Hosted::start(Hosting { handler, factory: None, kind: "builtin", quiet: true }, &around)
+                }
             }),
             _ if handler.is_some() => return Err(StartError::TwoBackends(config.backend.kind())),
             mcp_server_config::Backend::Container(section) => Backend::Container(
@@ -148,13 +170,14 @@ impl Endpoint {
         let under_way = (!listens).then(|| self.calls.token());
 
         let deadline = tokio::time::Instant::now() + self.time_limit;
-        let answer = async {
-            match &self.backend {
-                Backend::Hosted(hosted) => hosted.handle(request).await,
-                Backend::Container(container) => container.handle(request).await,
-            }
+        // In a box: what a backend keeps while it works is much more than what the layers do.
+        let answer = match &self.backend {
+            Backend::Hosted(hosted) => hosted.handle(request),
+            Backend::Container(container) => container.handle(request).boxed(),
         };
         tokio::select! {
+            // The answer first: most are there at once, and need no timer.
+            biased;
             response = answer => self.lasting(response, deadline, under_way, id),
             () = tokio::time::sleep_until(deadline) => timed_out().of(id).response(),
             () = self.cancelled.cancelled() => ended().of(id).response(),
@@ -169,6 +192,12 @@ impl Endpoint {
         under_way: Option<TaskTrackerToken>,
         id: Option<&RawValue>,
     ) -> Response {
+        if response.extensions().get::<Whole>().is_some() {
+            return match under_way {
+                Some(token) => response.map(|inner| held(inner, token)),
+                None => response,
+            };
+        }
         let cancelled = self.cancelled.clone();
         let end = async move {
             tokio::select! {

@@ -12,6 +12,8 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use http_body::Frame;
 use tokio::time::{Instant, Sleep};
 
+use crate::mcp::body::Whole;
+
 /// Comments keep a silent stream open through proxies.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 const SIGN_OF_LIFE: Bytes = Bytes::from_static(b": \n\n");
@@ -22,6 +24,14 @@ pub(super) fn json(status: StatusCode, message: Vec<u8>) -> Response {
     let mut response = Response::new(Body::from(message));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.extensions_mut().insert(Whole);
+    response
+}
+
+/// Events that are all there.
+pub(super) fn all_events(events: Bytes) -> Response {
+    let mut response = self::events(Body::from(events));
+    response.extensions_mut().insert(Whole);
     response
 }
 

@@ -9,7 +9,7 @@ use rmcp::service::{RequestContext, Service as _};
 use serde_json::Value;
 
 use super::Hosted;
-use super::line::{Line, Outlet, Silent};
+use super::line::{Line, Nowhere, Silent};
 use crate::backend;
 use crate::mcp::envelope::standard_headers::Mirrored;
 use crate::mcp::revision;
@@ -47,7 +47,7 @@ impl<S: ServerHandler> Hosted<S> {
         if ServerHandler::get_info(self.service.handler()).capabilities.tools.is_none() {
             return tools;
         }
-        let line = Line::open(Silent, self.client.clone(), Nowhere);
+        let line = Line::open(Silent, Some(self.client.clone()), Nowhere);
         let mut cursor = None;
         for _ in 0..MAX_PAGES {
             let params = cursor.map(|cursor| PaginatedRequestParams::default().with_cursor(Some(cursor)));
@@ -65,14 +65,5 @@ impl<S: ServerHandler> Hosted<S> {
             }
         }
         tools
-    }
-}
-
-/// Nobody hears what a handler says while it is only asked for its list.
-struct Nowhere;
-
-impl Outlet for Nowhere {
-    fn send(&self, _message: rmcp::model::ServerJsonRpcMessage) -> futures::future::BoxFuture<'static, ()> {
-        Box::pin(std::future::ready(()))
     }
 }

@@ -14,14 +14,16 @@ use rmcp::model::{
     ClientJsonRpcMessage, ClientRequest, GetExtensions as _, InitializeRequestParams, InitializedNotification,
     ProtocolVersion, RequestId, ServerResult,
 };
-use rmcp::service::{RequestContext, Service as _};
+use rmcp::service::Service as _;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::body::{self, Source};
 use super::guarded::Guarded;
+use super::line::{Line, Nowhere, Silent};
 use super::request::{self, Typed};
 use super::session::{Session, asked_by};
+use super::stateless::context;
 use super::stream::{Begun, Reader, Replaced, Stream};
 use super::{Hosted, encode, unfit};
 use crate::mcp::body::{Farewell, Lasting};
@@ -106,12 +108,12 @@ impl<S: ServerHandler> Hosted<S> {
         initialize.params.protocol_version = self.negotiate(&initialize.params.protocol_version);
         let version = initialize.params.protocol_version.clone();
 
-        let session =
-            Session::new(Arc::clone(&begun.id), self.handler(), Arc::clone(&self.shared), initialize.params.clone());
+        let session = self.session(Arc::clone(&begun.id), initialize.params.clone());
         session.greet();
-        let mut context = RequestContext::new(request::id(raw), session.line().peer().clone());
-        context.meta = meta;
-        context.extensions.insert(parts);
+        // rmcp's `initialize` writes into the peer: it must be nobody else's, also where nothing is said.
+        let own = self.mute.as_ref().map(|_| Line::open(Silent, None, Nowhere));
+        let peer = own.as_ref().map_or_else(|| session.line().peer().clone(), |line| line.peer().clone());
+        let context = context(request::id(raw), peer, meta, parts);
         let mut result = session.service().handle_request(ClientRequest::InitializeRequest(initialize), context).await;
         if let Ok(ServerResult::InitializeResult(initialized)) = &mut result {
             initialized.protocol_version = version;
@@ -145,8 +147,9 @@ impl<S: ServerHandler> Hosted<S> {
         if versions.contains(&offered) { offered.clone() } else { newest }
     }
 
-    fn handler(&self) -> Guarded<S> {
-        self.factory.as_ref().map_or_else(|| self.service.clone(), |make| Guarded::new(make()))
+    fn session(&self, name: Arc<str>, client: InitializeRequestParams) -> Arc<Session<S>> {
+        let service = self.factory.as_ref().map_or_else(|| self.service.clone(), |make| Guarded::new(make()));
+        Session::new(name, service, self.mute.clone(), self.speaks, Arc::clone(&self.shared), client)
     }
 
     /// The caller's session, taken over from redis where it is not held here.
@@ -193,7 +196,7 @@ impl<S: ServerHandler> Hosted<S> {
         if envelope.method() != "notifications/cancelled" {
             let mut notification = request::notification(envelope);
             notification.extensions_mut().insert(parts);
-            session.line().push(ClientJsonRpcMessage::notification(notification));
+            session.notify(notification);
             return;
         }
         let Some((id, reason)) = cancelled(&envelope.bytes) else { return };
@@ -221,7 +224,7 @@ impl<S: ServerHandler> Hosted<S> {
 
     fn take_over(&self, name: Arc<str>, owner: Owner, record: Record) -> Result<Held<S>, Refusal> {
         let client: InitializeRequestParams = serde_json::from_str(&record.content).map_err(|_| Refusal::NotFound)?;
-        let session = Session::new(Arc::clone(&name), self.handler(), Arc::clone(&self.shared), client.clone());
+        let session = self.session(Arc::clone(&name), client.clone());
         if session.speaks() && session.greet() {
             // What such a handler has learned from its client lives in its process: here it learns it again.
             let line = session.line();
@@ -281,23 +284,15 @@ async fn call<S: ServerHandler>(hosted: &Hosted<S>, entry: &Held<S>, parts: Part
     let Ok(typed) = request::request(envelope) else {
         return unfit(StatusCode::OK).of(Some(id)).response();
     };
-    let progress = typed.meta.get_progress_token();
     let call = envelope.tool().map(|tool| Call::begin(&hosted.shared.metrics, tool, &parts.extensions));
-    let make = |id| {
-        let mut message = request::message(typed, id);
-        if let ClientJsonRpcMessage::Request(request) = &mut message {
-            request.request.extensions_mut().insert(parts);
-        }
-        message
-    };
     let session = &entry.content;
-    let Ok(stream) = session.begin(make, id, progress, call) else {
+    let Ok(stream) = session.begin(typed, parts, id, call) else {
         return Failure::busy("The session has too many calls under way.", RETRY).of(Some(id)).response();
     };
     let unseen = Unseen(Some(Arc::clone(&stream)));
     let begun = std::future::poll_fn(|context| stream.poll_begun(context));
     if let Ok(Begun::Whole(events)) = tokio::time::timeout(QUICK, begun).await {
-        return body::events(Body::from(events));
+        return body::all_events(events);
     }
     unseen.seen();
     session.keep(&stream);

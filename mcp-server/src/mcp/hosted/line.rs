@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 /// Where the messages of a line go.
-pub(super) trait Outlet: Send + 'static {
+pub(super) trait Outlet: Send + Sync + 'static {
     /// The message is in its place when this returns; the future resolves when another one may come.
     fn send(&self, message: ServerJsonRpcMessage) -> BoxFuture<'static, ()>;
 }
@@ -33,10 +33,11 @@ pub(super) struct Line<S: Service<RoleServer>> {
 }
 
 impl<S: Service<RoleServer>> Line<S> {
-    pub(super) fn open(service: S, client: InitializeRequestParams, outlet: impl Outlet + Sync) -> Self {
+    /// `client` is what the peer knows of its client.
+    pub(super) fn open(service: S, client: Option<InitializeRequestParams>, outlet: impl Outlet) -> Self {
         let (inbox, messages) = mpsc::unbounded_channel();
-        let transport = Messages { outlet, messages };
-        let running = serve_directly_with_ct(service, transport, Some(client), CancellationToken::new());
+        let transport = Messages { outlet: Box::new(outlet), messages };
+        let running = serve_directly_with_ct(service, transport, client, CancellationToken::new());
         Self { inbox, running }
     }
 
@@ -76,12 +77,23 @@ impl Service<RoleServer> for Silent {
     }
 }
 
-struct Messages<O> {
-    outlet: O,
+/// Nobody hears what is said.
+pub(super) struct Nowhere;
+
+impl Outlet for Nowhere {
+    fn send(&self, message: ServerJsonRpcMessage) -> BoxFuture<'static, ()> {
+        drop(message);
+        Box::pin(ready(()))
+    }
+}
+
+/// One type for all outlets: rmcp's loop is large, and there is one of it for each type of transport.
+struct Messages {
+    outlet: Box<dyn Outlet>,
     messages: mpsc::UnboundedReceiver<ClientJsonRpcMessage>,
 }
 
-impl<O: Outlet + Sync> Transport<RoleServer> for Messages<O> {
+impl Transport<RoleServer> for Messages {
     type Error = Infallible;
 
     fn name() -> Cow<'static, str> {

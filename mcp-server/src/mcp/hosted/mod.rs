@@ -34,13 +34,15 @@ use futures::future::BoxFuture;
 use http::{Request, StatusCode};
 use mcp_server_config::Config;
 use mcp_server_config::report::BackendReport;
-use rmcp::ServerHandler;
-use rmcp::model::{ErrorData, InitializeRequestParams, ProtocolVersion, ServerResult};
+use rmcp::model::{ErrorData, InitializeRequestParams, ProtocolVersion, RequestMetaObject, ServerResult};
+use rmcp::service::Peer;
+use rmcp::{RoleServer, ServerHandler};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::events::EventLog;
 use self::guarded::Guarded;
+use self::line::{Line, Nowhere};
 use self::seal::Seal;
 use self::session::Session;
 pub(super) use self::stream::evicted as evicted_events;
@@ -78,11 +80,25 @@ pub(crate) struct Surroundings<'a> {
 /// Makes the handler of a session.
 pub(crate) type Factory<S> = Arc<dyn Fn() -> S + Send + Sync>;
 
+/// A handler, and how it is served.
+pub(crate) struct Hosting<S> {
+    pub(crate) handler: S,
+    /// Where each session has a handler of its own.
+    pub(crate) factory: Option<Factory<S>>,
+    /// What `/server` calls it.
+    pub(crate) kind: &'static str,
+    /// It says nothing to its clients but answers, and progress where it was asked for.
+    pub(crate) quiet: bool,
+}
+
 /// See the module.
 pub(crate) struct Hosted<S: ServerHandler> {
     /// Serves all requests without a session, and the sessions where there is no factory.
     service: Guarded<S>,
     factory: Option<Factory<S>>,
+    /// It sends what no client has asked for.
+    speaks: bool,
+    mute: Option<Arc<Mute<S>>>,
     shared: Arc<Shared>,
     gate: Arc<Gate<Arc<Session<S>>>>,
     report: ArcSwap<BackendReport>,
@@ -107,6 +123,17 @@ struct Shared {
     streams: AtomicU64,
 }
 
+/// The one line of a quiet handler, for all requests in which it has nothing to say: a line for each would cost more than
+/// its call. Nobody hears what is said there, and its peer knows no client.
+struct Mute<S: ServerHandler>(Line<Guarded<S>>);
+
+impl<S: ServerHandler> Mute<S> {
+    /// The peer of a request to which there will be an answer and nothing else.
+    fn peer(&self, meta: &RequestMetaObject) -> Option<Peer<RoleServer>> {
+        meta.get_progress_token().is_none().then(|| self.0.peer().clone())
+    }
+}
+
 impl Shared {
     /// Whose the request is.
     fn owner(&self, parts: &http::request::Parts) -> Owner {
@@ -121,18 +148,15 @@ impl Shared {
 }
 
 impl<S: ServerHandler> Hosted<S> {
-    /// `kind` is what `/server` says. Call within a tokio runtime.
-    pub(crate) fn start(
-        handler: S,
-        factory: Option<Factory<S>>,
-        kind: &str,
-        around: &Surroundings<'_>,
-    ) -> Arc<dyn Served> {
+    /// Call within a tokio runtime.
+    pub(crate) fn start(hosting: Hosting<S>, around: &Surroundings<'_>) -> Arc<dyn Served> {
+        let Hosting { handler, factory, kind, quiet } = hosting;
         let Surroundings { config, state, metrics, draining, calls } = around;
         let redis = state.session_redis().cloned();
         // What a handler that speaks by itself says, it says in the process that holds the session.
+        let speaks = session::speaks(&handler.get_info());
         let gate = match (&redis, state.peers()) {
-            (Some(redis), Some(peers)) if session::speaks(&handler.get_info()) => {
+            (Some(redis), Some(peers)) if speaks => {
                 Gate::holding(&config.sessions, Arc::clone(redis), Arc::clone(peers), metrics)
             }
             (redis, _) => Gate::new(&config.sessions, redis.clone(), metrics),
@@ -149,11 +173,16 @@ impl<S: ServerHandler> Hosted<S> {
             replica: Arc::clone(state.replica()),
             streams: AtomicU64::new(0),
         });
-        let report = BackendReport { kind: kind.to_owned(), ..BackendReport::default() };
         let versions = handler.supported_protocol_versions().into_owned();
+        let service = Guarded::new(handler);
+        // Handlers of sessions hear what is sent to each.
+        let mute = (quiet && factory.is_none()).then(|| Arc::new(Mute(Line::open(service.clone(), None, Nowhere))));
+        let report = BackendReport { kind: kind.to_owned(), ..BackendReport::default() };
         let hosted = Arc::new(Self {
-            service: Guarded::new(handler),
+            service,
             factory,
+            speaks,
+            mute,
             shared,
             gate,
             report: ArcSwap::from_pointee(report),
@@ -209,7 +238,9 @@ impl<S: ServerHandler> Hosted<S> {
             (Era::Stateless, None) => super::method_not_allowed("POST"),
             (Era::Sessions, _) => {
                 let owner = self.shared.owner(&parts);
-                self.legacy(parts, envelope, owner).await.unwrap_or_else(|refusal| refusal.response(id))
+                // Boxed: what sessions need is not room that every request should take.
+                let answered = Box::pin(self.legacy(parts, envelope, owner)).await;
+                answered.unwrap_or_else(|refusal| refusal.response(id))
             }
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! The line is opened when something is to be served. One whose handler only ever answers is closed again when nothing is
 //! under way, so that a session that only waits costs its entry and its client's stream. A handler that may speak by itself
-//! (its capabilities say so) keeps its line: it may have kept the peer.
+//! (its capabilities say so) keeps its line: it may have kept the peer. A quiet one has none but for calls whose progress
+//! is asked for; its other calls are made here.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,20 +12,25 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use rmcp::ServerHandler;
+use http::request::Parts;
 use rmcp::model::{
-    CancelledNotification, CancelledNotificationParam, ClientJsonRpcMessage, ClientNotification, ErrorData,
-    GetExtensions as _, InitializeRequestParams, JsonRpcError, JsonRpcRequest, ProgressToken, ProtocolVersion,
-    RequestId, ServerCapabilities, ServerConfig, ServerJsonRpcMessage, ServerNotification, ServerRequest, ServerResult,
+    CancelledNotification, CancelledNotificationParam, ClientJsonRpcMessage, ClientNotification, ClientRequest,
+    ErrorData, GetExtensions as _, InitializeRequestParams, JsonRpcError, JsonRpcRequest, ProgressToken,
+    ProtocolVersion, RequestId, RequestMetaObject, ServerCapabilities, ServerConfig, ServerJsonRpcMessage,
+    ServerNotification, ServerRequest, ServerResult,
 };
-use rmcp::service::OriginatingRequestId;
+use rmcp::service::{OriginatingRequestId, RequestContext, Service as _};
+use rmcp::{RoleServer, ServerHandler};
 use serde_json::value::RawValue;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::guarded::Guarded;
 use super::line::{Line, Outlet};
+use super::request::{self, Typed};
+use super::stateless::context;
 use super::stream::{Kind, Stream};
-use super::{Shared, encode, outcome};
+use super::{Mute, Shared, encode, outcome};
 use crate::mcp::calls::Call;
 use crate::mcp::session::Content;
 
@@ -41,6 +47,7 @@ const CALLS_AT_MOST: usize = 256;
 pub(crate) struct Session<S: ServerHandler> {
     id: Arc<str>,
     service: Guarded<S>,
+    mute: Option<Arc<Mute<S>>>,
     shared: Arc<Shared>,
     client: InitializeRequestParams,
     speaks: bool,
@@ -71,6 +78,8 @@ struct Ongoing {
     id: Box<RawValue>,
     progress: Option<ProgressToken>,
     call: Option<Call>,
+    /// Of a call without a line.
+    cancel: Option<CancellationToken>,
     /// Keeps the drain waiting, also where the client is gone.
     _under_way: TaskTrackerToken,
 }
@@ -86,6 +95,7 @@ impl<S: ServerHandler> Content for Arc<Session<S>> {
             let calls = std::mem::take(&mut state.calls);
             state.asked.clear();
             let kept = std::mem::take(&mut state.kept);
+            calls.values().filter_map(|call| call.cancel.as_ref()).for_each(CancellationToken::cancel);
             let streams: Vec<_> = calls.into_values().map(|call| call.stream).chain(kept).collect();
             (state.line.take(), streams)
         };
@@ -99,15 +109,17 @@ impl<S: ServerHandler> Session<S> {
     pub(super) fn new(
         id: Arc<str>,
         service: Guarded<S>,
+        mute: Option<Arc<Mute<S>>>,
+        speaks: bool,
         shared: Arc<Shared>,
         client: InitializeRequestParams,
     ) -> Arc<Self> {
-        let speaks = speaks(&ServerHandler::get_info(service.handler()));
         let name = format!("{}{BESIDE}", shared.stream_name());
         let beside = logged(Stream::new(name, Kind::Kept), speaks, &shared, &id, None);
         Arc::new(Self {
             id,
             service,
+            mute,
             client,
             speaks,
             greeted: AtomicBool::new(false),
@@ -166,7 +178,7 @@ impl<S: ServerHandler> Session<S> {
         }
         state.lines += 1;
         let outlet = ToSession { session: Arc::downgrade(self), line: state.lines };
-        let line = Arc::new(Line::open(self.service.clone(), self.client.clone(), outlet));
+        let line = Arc::new(Line::open(self.service.clone(), Some(self.client.clone()), outlet));
         state.line = Some(Arc::clone(&line));
         line
     }
@@ -174,13 +186,15 @@ impl<S: ServerHandler> Session<S> {
     /// Begins a request.
     pub(super) fn begin(
         self: &Arc<Self>,
-        make: impl FnOnce(RequestId) -> ClientJsonRpcMessage,
+        typed: Typed,
+        parts: Parts,
         id: &RawValue,
-        progress: Option<ProgressToken>,
         call: Option<Call>,
     ) -> Result<Arc<Stream>, TooMany> {
         let stream = Stream::new(self.shared.stream_name(), Kind::Kept);
         let stream = Arc::new(logged(stream, true, &self.shared, &self.id, Some(id)));
+        let mute = self.mute.as_ref().and_then(|mute| mute.peer(&typed.meta));
+        let mute = mute.map(|peer| (peer, CancellationToken::new()));
         let mut state = self.lock();
         if state.calls.len() >= CALLS_AT_MOST {
             return Err(TooMany);
@@ -190,15 +204,49 @@ impl<S: ServerHandler> Session<S> {
         let ongoing = Ongoing {
             stream: Arc::clone(&stream),
             id: id.to_owned(),
-            progress,
+            progress: typed.meta.get_progress_token(),
             call,
+            cancel: mute.as_ref().map(|(_, cancel)| cancel.clone()),
             _under_way: self.shared.calls.token(),
         };
         state.calls.insert(number, ongoing);
-        let line = self.line_of(&mut state);
+        let line = if mute.is_none() { Some(self.line_of(&mut state)) } else { None };
         drop(state);
-        line.push(make(RequestId::Number(number)));
+        let number = RequestId::Number(number);
+        if let Some((peer, cancel)) = mute {
+            let Typed { request, meta } = typed;
+            let mut context = context(number.clone(), peer, self.about_client(meta), parts);
+            context.ct = cancel;
+            self.run(number, request, context);
+        } else if let Some(line) = line {
+            let mut message = request::message(typed, number);
+            if let ClientJsonRpcMessage::Request(request) = &mut message {
+                request.request.extensions_mut().insert(parts);
+            }
+            line.push(message);
+        }
         Ok(stream)
+    }
+
+    /// What the session's client has said of itself at its beginning, as it would be said with each request of 2026-07-28:
+    /// the context gives it to the handler from there.
+    fn about_client(&self, mut meta: RequestMetaObject) -> RequestMetaObject {
+        meta.set_protocol_version(self.client.protocol_version.clone());
+        meta.set_client_info(self.client.client_info.clone());
+        meta.set_client_capabilities(self.client.capabilities.clone());
+        meta
+    }
+
+    /// Calls the handler, which may outlast its client. One that has its answer at once costs no task.
+    fn run(self: &Arc<Self>, number: RequestId, request: ClientRequest, context: RequestContext<RoleServer>) {
+        let session = Arc::clone(self);
+        let mut running = Box::pin(async move {
+            let result = session.service.handle_request(request, context).await;
+            session.finish(&number, &result);
+        });
+        if running.as_mut().now_or_never().is_none() {
+            tokio::spawn(running);
+        }
     }
 
     /// The client may come again for that stream.
@@ -230,13 +278,29 @@ impl<S: ServerHandler> Session<S> {
             let number = state.calls.iter().find(|(_, call)| call.id.get() == id.get()).map(|(number, _)| *number);
             let Some(number) = number else { return false };
             let Some(ongoing) = state.calls.remove(&number) else { return false };
-            (self.line_of(&mut state), number, ongoing)
+            let line = if ongoing.cancel.is_none() { Some(self.line_of(&mut state)) } else { None };
+            (line, number, ongoing)
         };
         ongoing.stream.end();
+        if let Some(cancel) = &ongoing.cancel {
+            cancel.cancel();
+        }
         let params = CancelledNotificationParam::new(Some(RequestId::Number(number)), reason);
         let cancelled = ClientNotification::CancelledNotification(CancelledNotification::new(params));
-        line.push(ClientJsonRpcMessage::notification(cancelled));
+        match line {
+            Some(line) => line.push(ClientJsonRpcMessage::notification(cancelled)),
+            None => self.notify(cancelled),
+        }
         true
+    }
+
+    /// A notification of the client.
+    pub(super) fn notify(self: &Arc<Self>, notification: ClientNotification) {
+        let message = ClientJsonRpcMessage::notification(notification);
+        match &self.mute {
+            Some(mute) => mute.0.push(message),
+            None => self.line().push(message),
+        }
     }
 
     /// The client's answer to a request of ours. One that nobody waits for is ignored.

@@ -6,16 +6,19 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use http::StatusCode;
 use http::request::Parts;
-use rmcp::model::{ErrorCode, ErrorData, InitializeRequestParams, ProtocolVersion, ServerJsonRpcMessage, ServerResult};
-use rmcp::service::{RequestContext, Service as _};
-use rmcp::{ServerHandler, model::ClientRequest};
+use rmcp::model::{
+    ClientRequest, ErrorCode, ErrorData, InitializeRequestParams, ProtocolVersion, RequestId, RequestMetaObject,
+    ServerJsonRpcMessage, ServerResult,
+};
+use rmcp::service::{Peer, RequestContext, Service as _};
+use rmcp::{RoleServer, ServerHandler};
+use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -62,24 +65,41 @@ impl<S: ServerHandler> Hosted<S> {
         if let Err(failure) = self.unseal(&mut request, &parts) {
             return failure.of(id).response();
         }
-        if !meta.missing_required_keys(&ProtocolVersion::V_2026_07_28).is_empty() {
+        if !is_complete(&meta) {
             return incomplete().of(id).response();
         }
         let listens = matches!(request, ClientRequest::SubscriptionsListenRequest(_));
         let call = envelope.tool().map(|tool| Call::begin(&self.shared.metrics, tool, &parts.extensions));
 
-        let stream = Arc::new(Stream::new(String::new(), Kind::Passing));
-        let line = Line::open(Silent, self.client.clone(), ToStream(Arc::clone(&stream)));
-        let id = id.map(RawValue::to_owned);
-        let mut context = RequestContext::new(
-            id.as_deref().map_or(rmcp::model::RequestId::Number(0), request::id),
-            line.peer().clone(),
-        );
-        context.meta = meta;
         let caller = parts.extensions.get::<Caller>().cloned().unwrap_or(Caller::Anonymous);
-        context.extensions.insert(parts);
-        let cancel = context.ct.clone();
         let origin = Origin { shared: Arc::clone(&self.shared), caller, envelope: Arc::clone(envelope) };
+        let number = id.map_or(RequestId::Number(0), request::id);
+        if !listens && let Some(peer) = self.mute.as_ref().and_then(|mute| mute.peer(&meta)) {
+            let context = context(number, peer, meta, parts);
+            let _cancel = context.ct.clone().drop_guard();
+            let result = run(self.service.clone(), request, context, origin, call).await;
+            return body::json(status(&result), encode::answer(id, &result));
+        }
+
+        // Boxed: what a stream needs is not room that every request should take.
+        Box::pin(self.speaking(number, Typed { request, meta }, parts, origin, call)).await
+    }
+
+    /// Answers a request whose handler may say more than its answer.
+    async fn speaking(
+        &self,
+        number: RequestId,
+        Typed { request, meta }: Typed,
+        parts: Parts,
+        origin: Origin,
+        call: Option<Call>,
+    ) -> Response {
+        let listens = matches!(request, ClientRequest::SubscriptionsListenRequest(_));
+        let id = origin.envelope.id.clone();
+        let stream = Arc::new(Stream::new(String::new(), Kind::Passing));
+        let line = Line::open(Silent, Some(self.client.clone()), ToStream(Arc::clone(&stream)));
+        let context = context(number, line.peer().clone(), meta, parts);
+        let cancel = context.ct.clone();
         let handler = run(self.service.clone(), request, context, origin, call);
         let handler: BoxFuture<'static, Outcome> = if listens {
             let draining = self.shared.draining.clone();
@@ -116,6 +136,19 @@ impl<S: ServerHandler> Hosted<S> {
     }
 }
 
+/// What a handler is told beside the request.
+pub(super) fn context(
+    id: RequestId,
+    peer: Peer<RoleServer>,
+    meta: RequestMetaObject,
+    parts: Parts,
+) -> RequestContext<RoleServer> {
+    let mut context = RequestContext::new(id, peer);
+    context.meta = meta;
+    context.extensions.insert(parts);
+    context
+}
+
 /// Where a request came from, for the few that need to know it at their end.
 struct Origin {
     shared: Arc<Shared>,
@@ -135,7 +168,7 @@ impl Origin {
 async fn run<S: ServerHandler>(
     service: Guarded<S>,
     request: ClientRequest,
-    context: RequestContext<rmcp::RoleServer>,
+    context: RequestContext<RoleServer>,
     origin: Origin,
     mut call: Option<Call>,
 ) -> Outcome {
@@ -168,7 +201,7 @@ async fn until_drained(
     match tokio::time::timeout(GOODBYE, AssertUnwindSafe(handler).catch_unwind()).await {
         Ok(Ok(Ok(result))) => Ok(result),
         _ => {
-            let id = id.as_deref().map_or(rmcp::model::RequestId::Number(0), request::id);
+            let id = id.as_deref().map_or(RequestId::Number(0), request::id);
             Ok(ServerResult::SubscriptionsListenResult(rmcp::model::SubscriptionsListenResult::complete(id)))
         }
     }
@@ -207,7 +240,7 @@ impl Running {
         // It has spoken and ended before anybody looked.
         self.stream.finish(&message);
         match futures::poll!(std::future::poll_fn(|context| self.stream.poll_begun(context))) {
-            Poll::Ready(Begun::Whole(whole)) => body::events(Body::from(whole)),
+            Poll::Ready(Begun::Whole(whole)) => body::all_events(whole),
             _ => self.events().await,
         }
     }
@@ -247,6 +280,15 @@ fn status(result: &Outcome) -> StatusCode {
         ErrorCode::METHOD_NOT_FOUND => StatusCode::NOT_FOUND,
         _ => StatusCode::OK,
     }
+}
+
+/// What every request of 2026-07-28 says of itself is there. rmcp looks too, and answers with another status.
+fn is_complete(meta: &RequestMetaObject) -> bool {
+    const CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
+    // A client without any is common, and quickly told.
+    let none = |value: &Value| value.as_object().is_some_and(serde_json::Map::is_empty);
+    (meta.0.0.get(CAPABILITIES).is_some_and(none) || meta.client_capabilities().is_some())
+        && meta.protocol_version().is_some()
 }
 
 fn incomplete() -> Failure<'static> {
