@@ -209,13 +209,15 @@ impl Container {
             }
             Found::Known(record) => {
                 let theirs = HeaderValue::from_str(&record.content).map_err(|_| Refusal::NotFound)?;
-                let entry = self.gate.take_over(name.into(), asked.owner, record, self.remote(theirs))?;
+                let entry = self.gate.take_over(name.into(), asked.owner, record, self.remote(&theirs))?;
                 Ok(Entered::Here(Some(entry)))
             }
         }
     }
 
-    fn remote(&self, name: HeaderValue) -> Remote {
+    fn remote(&self, name: &HeaderValue) -> Remote {
+        // A copy: the value itself is a part of its connection's buffer, which could not be used again while the session lives.
+        let name = HeaderValue::from_bytes(name.as_bytes()).unwrap_or_else(|_| name.clone());
         // A shared session goes on at other replicas when this one lets go of it.
         Remote { upstream: Arc::clone(&self.upstream), name, over: AtomicBool::new(self.shared) }
     }
@@ -259,9 +261,9 @@ impl Container {
     /// Gives the backend's new session a name of ours.
     async fn open(&self, begun: Beginning, theirs: &HeaderValue, owner: Owner) -> Result<Arc<str>, Refusal> {
         let name = Arc::clone(&begun.id);
-        let entry = self.gate.hold(begun, owner, self.remote(theirs.clone())).inspect_err(|_| {
+        let entry = self.gate.hold(begun, owner, self.remote(theirs)).inspect_err(|_| {
             // No room after all: the backend must not keep it either.
-            let refused = self.remote(theirs.clone());
+            let refused = self.remote(theirs);
             refused.over.store(false, Ordering::Relaxed);
             refused.ended(&name);
         })?;

@@ -1,16 +1,17 @@
 //! The outermost layer: gives the request an id, the configuration that holds for all of it, and the client's address;
 //! when the response is complete, writes the access line and counts.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::{Request, State};
 use axum::response::Response;
 use http::{HeaderName, HeaderValue};
-use tracing::Instrument as _;
 use tracing::field::Empty;
 
-use super::observed::{Observed, observe};
+use super::observed::{Observed, logged_path, observe};
 use super::recording::Recording;
 use super::{Activity, Client, Next, RequestId, client};
 use crate::app::App;
@@ -31,7 +32,7 @@ pub async fn begin(State(app): State<Arc<App>>, mut request: Request, next: impl
 
     // At level error, so that lines of every level carry the id.
     let span = tracing::error_span!("request", request_id = &*id.0, trace_id = Empty, user_id = Empty);
-    let (method, uri) = (request.method().clone(), request.uri().clone());
+    let (method, path) = (request.method().clone(), logged_path(request.uri().path()));
     let sent = telemetry::sent(request.headers());
     let trace = app.tracer.as_ref().map(|tracer| tracer.begin(sent)).or(sent);
     if let Some(trace) = trace {
@@ -44,12 +45,14 @@ pub async fn begin(State(app): State<Arc<App>>, mut request: Request, next: impl
     extensions.insert(live);
     extensions.insert::<Client>(client);
     extensions.insert(id.clone());
-    let mut response = next.run(request).instrument(span.clone()).await;
+    // Written out: tracing's own way to do this moves the future, and all layers below are in it.
+    let mut below = pin!(next.run(request));
+    let mut response = poll_fn(|context| span.in_scope(|| below.as_mut().poll(context))).await;
 
     app.metrics.request_answered(response.status().as_u16(), started.elapsed());
     if let Ok(value) = HeaderValue::from_str(&id.0) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
     let _held = (in_flight, busy);
-    observe(response, Observed { app, span, method, uri, client: client.address, started, recording, _held })
+    observe(response, Observed { app, span, method, path, client: client.address, started, recording, _held })
 }

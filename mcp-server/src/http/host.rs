@@ -1,10 +1,12 @@
 //! `Host` and `Origin` must be ours: a web page that rebinds its own name to our address is refused (DNS rebinding; MCP
 //! transports, "Security Warning"). The accepted `Host` also says under which public URL we were asked.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use arc_swap::ArcSwapOption;
 use axum::extract::Request;
 use axum::response::Response;
 use http::header::{HOST, ORIGIN};
@@ -22,6 +24,8 @@ pub struct Hosts {
     /// By `host[:port]`, without the scheme's default port; more than one where http and https share it.
     known: HashMap<String, Vec<Asked>>,
     loopback: bool,
+    /// The loopback name that was asked for last: making a URL of it takes longer than all else here.
+    last_loopback: Arc<ArcSwapOption<Asked>>,
 }
 
 impl Hosts {
@@ -39,13 +43,13 @@ impl Hosts {
             }
         }
         let loopback = listens_at.is_loopback() || known.is_empty();
-        Self { known, loopback }
+        Self { known, loopback, last_loopback: Arc::default() }
     }
 
     /// The public URL of that `Host`, if it is one of ours.
     #[must_use]
     pub fn find(&self, host: &str, secure: bool) -> Option<Asked> {
-        let host = host.to_ascii_lowercase();
+        let host = lower_case(host);
         let (scheme, other) = if secure { ("https", "http") } else { ("http", "https") };
         let of_scheme = |scheme: &str| {
             let default_port = if scheme == "https" { ":443" } else { ":80" };
@@ -59,16 +63,32 @@ impl Hosts {
         if !self.loopback {
             return None;
         }
+        if let Some(last) = &*self.last_loopback.load()
+            && last.authority() == host
+        {
+            return Some(Asked::clone(last));
+        }
         let authority: Authority = host.parse().ok()?;
         let is_loopback = matches!(authority.host(), "localhost" | "127.0.0.1" | "[::1]");
         let url = is_loopback.then(|| PublicUrl::try_from(format!("http://{host}")).ok())??;
-        Some(Asked(Arc::new(url)))
+        let asked = Asked(Arc::new(url));
+        self.last_loopback.store(Some(Arc::new(asked.clone())));
+        Some(asked)
     }
 
     /// A page of this server itself.
     fn is_own(&self, origin: &HeaderValue, asked: &Asked) -> bool {
         let Ok(origin) = origin.to_str() else { return false };
         origin == asked.origin() || self.known.values().flatten().any(|url| url.origin() == origin)
+    }
+}
+
+/// Hosts are mostly written so already.
+fn lower_case(host: &str) -> Cow<'_, str> {
+    if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        Cow::Owned(host.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(host)
     }
 }
 

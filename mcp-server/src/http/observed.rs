@@ -9,7 +9,7 @@ use std::time::Instant;
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
-use http::{Method, StatusCode, Uri};
+use http::{Method, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tracing::{Span, info};
 
@@ -27,12 +27,18 @@ pub struct Observed {
     pub app: Arc<App>,
     pub span: Span,
     pub method: Method,
-    pub uri: Uri,
+    /// See [`logged_path`].
+    pub path: Box<str>,
     pub client: IpAddr,
     pub started: Instant,
     pub recording: Option<Box<Recording>>,
     /// The request counts as under way until the body ends.
     pub _held: (Held, Option<Busy>),
+}
+
+/// What is logged of a path. A copy: the request's own bytes are part of its connection's buffer, and a stream is long.
+pub fn logged_path(path: &str) -> Box<str> {
+    path[..path.floor_char_boundary(LOGGED_PATH)].into()
 }
 
 /// Wraps the response's body.
@@ -91,7 +97,7 @@ impl HttpBody for ObservedBody {
 
 impl Drop for End {
     fn drop(&mut self) {
-        let Observed { app, span, method, uri, client, started, recording, _held: _ } = &mut self.observed;
+        let Observed { app, span, method, path, client, started, recording, _held: _ } = &mut self.observed;
         let duration = started.elapsed();
         if let Some(message) = self.message {
             app.metrics.message_answered(message, duration);
@@ -99,7 +105,7 @@ impl Drop for End {
         span.in_scope(|| {
             info!(
                 method = method.as_str(),
-                path = &uri.path()[..uri.path().floor_char_boundary(LOGGED_PATH)],
+                path = &**path,
                 status = self.status.as_u16(),
                 %client,
                 bytes = self.bytes,

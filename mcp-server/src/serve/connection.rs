@@ -88,7 +88,8 @@ pub(super) async fn serve(service: &Service, stream: TcpStream, peer: SocketAddr
         () = drain.cutting() => None,
     };
     if let Some(stream) = shaken {
-        exchange(service, stream, &talk).await;
+        // Boxed: what TLS needs is not room that every connection should take.
+        Box::pin(exchange(service, stream, &talk)).await;
     }
 }
 
