@@ -61,6 +61,10 @@ pub struct Run {
     /// Servers reconciled at the same time.
     #[arg(long, env = "MCP_OPERATOR_CONCURRENCY", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
     pub concurrency: u16,
+    /// Servers that get a changed default image of the runtime at the same time. The first that does not become ready
+    /// with it halts the others.
+    #[arg(long, env = "MCP_OPERATOR_ROLLOUT_MAX_CONCURRENT", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..))]
+    pub rollout_max_concurrent: u16,
     /// Seconds that one reconcile may take.
     #[arg(long, env = "MCP_OPERATOR_RECONCILE_DEADLINE_SECONDS", default_value = "30", value_parser = seconds)]
     pub reconcile_deadline_seconds: Duration,

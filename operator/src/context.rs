@@ -10,6 +10,7 @@ use crate::cache::{Cache, Key, Scope};
 use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::settings::Settings;
+use crate::upgrade::Upgrades;
 use crate::verify::Verifier;
 
 /// What every reconcile has at hand.
@@ -26,6 +27,8 @@ pub struct Context {
     pub recorder: Recorder,
     /// Counts.
     pub metrics: Arc<Metrics>,
+    /// Whose turn it is to get a changed image of the runtime.
+    pub upgrades: Upgrades,
     /// What shapes children.
     pub settings: Settings,
     /// What is watched.
@@ -46,6 +49,7 @@ impl Context {
     pub fn forget(&self, server: &Key) {
         self.stop_asking(server);
         self.memory.forget(server);
+        self.upgrades.forget(server);
         self.metrics.forget(server);
     }
 }

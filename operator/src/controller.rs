@@ -39,7 +39,10 @@ pub async fn run(
     let store = handles.writer.lock().unwrap_or_else(PoisonError::into_inner).as_reader();
     let changed = {
         let (handles, ctx) = (Arc::clone(&handles), Arc::clone(&ctx));
-        move |change: &Change<Server>| handles.follow(change, &ctx)
+        move |change: &Change<Server>| {
+            handles.follow(change, &ctx);
+            !is_echo(change, &ctx)
+        }
     };
     let mut watches = JoinSet::new();
     let mut synced = cache::start(&ctx.client, &ctx.scope, &ctx.cache, &queue, &ctx.metrics, changed, &mut watches);
@@ -51,6 +54,7 @@ pub async fn run(
         return;
     }
     info!(servers = ctx.cache.servers.len(), "every watch has listed: reconciling");
+    ctx.upgrades.resume(&ctx.cache);
     readiness.set(true);
     let requests = requests
         .map(|key| Ok::<_, Infallible>(ObjectRef::<Handle>::new(&key.name).within(&key.namespace)))
@@ -78,6 +82,14 @@ pub async fn run(
     })
     .await;
     info!("every reconcile has ended");
+}
+
+/// Whether the watch shows nothing but the status that we sent.
+fn is_echo(change: &Change<Server>, ctx: &Context) -> bool {
+    use crate::cache::Entry as _;
+    let Change { old: Some(old), new: Some(new) } = change else { return false };
+    let Some(said) = new.said_since(old) else { return false };
+    ctx.memory.with(&new.key(), |memory| memory.sent.as_deref() == Some(said))
 }
 
 /// A panic is the end of that reconcile, and not of all others: kube's handle would pass it on.

@@ -31,6 +31,8 @@ pub mod kind;
 pub mod apply;
 // Asking the running server.
 pub mod verify;
+// A few servers at a time.
+pub mod upgrade;
 // Telling people.
 pub mod status;
 // And when something changed.

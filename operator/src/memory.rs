@@ -32,6 +32,10 @@ pub struct Remembered {
     failures: u32,
     /// The status that we wrote last: the watch may not have shown it yet.
     pub written: Option<Written>,
+    /// The status that we sent last, whether its answer has come or not: the watch shows it, and that is no news.
+    pub sent: Option<Arc<McpServerStatus>>,
+    /// Since when another status than the written one has been due.
+    pub due: Option<tokio::time::Instant>,
     /// Field sets that are as good as ours get, see [`Memory::settled`].
     settled: HashMap<(Kind, String), u64>,
     repairs: BTreeMap<(Kind, String, String), Vec<Instant>>,
@@ -59,7 +63,7 @@ pub struct Written {
     /// `metadata.resourceVersion` after the write.
     pub resource_version: String,
     /// What was written.
-    pub status: McpServerStatus,
+    pub status: Arc<McpServerStatus>,
 }
 
 impl Memory {

@@ -23,6 +23,7 @@ pub struct Metrics {
     watch_failures: IntCounterVec,
     rounds: IntCounterVec,
     leader: IntGauge,
+    upgrades: IntGaugeVec,
     conditions: Option<IntGaugeVec>,
 }
 
@@ -53,8 +54,24 @@ impl Metrics {
         registry.register(Box::new(durations.clone()))?;
         let leader = IntGauge::new("mcp_operator_leader", "1 while this process reconciles.")?;
         registry.register(Box::new(leader.clone()))?;
+        let upgrades = IntGaugeVec::new(
+            Opts::new("mcp_operator_runtime_upgrades", "Servers that a changed default image of the runtime is for."),
+            &["state"],
+        )?;
+        registry.register(Box::new(upgrades.clone()))?;
         let conditions = if per_server { Some(condition_gauge(&registry)?) } else { None };
-        Ok(Self { registry, reconciles, durations, requests, children, watch_failures, rounds, leader, conditions })
+        Ok(Self {
+            registry,
+            reconciles,
+            durations,
+            requests,
+            children,
+            watch_failures,
+            rounds,
+            leader,
+            upgrades,
+            conditions,
+        })
     }
 
     /// A reconcile ended.
@@ -81,6 +98,13 @@ impl Metrics {
     /// A round of questions ended.
     pub fn asked(&self, complete: bool) {
         self.rounds.with_label_values(&[if complete { "complete" } else { "incomplete" }]).inc();
+    }
+
+    /// How far a changed default image of the runtime has come.
+    pub fn upgrades(&self, waiting: usize, rolling: usize, failed: usize) {
+        for (state, count) in [("waiting", waiting), ("rolling", rolling), ("failed", failed)] {
+            self.upgrades.with_label_values(&[state]).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
     }
 
     /// Whether this process reconciles.

@@ -20,6 +20,7 @@ use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::queue::Queue;
 use crate::settings::{SecretAccess, Settings};
+use crate::upgrade::Upgrades;
 use crate::verify::{Verifier, Via};
 use crate::{client, controller};
 
@@ -79,6 +80,13 @@ pub async fn run(options: Run, stop: CancellationToken) -> anyhow::Result<End> {
         ProbeVia::PortForward => Some(Via::PortForward(client.clone())),
         ProbeVia::None => None,
     };
+    let settings = settings(&options, namespace);
+    let upgrades = Upgrades::new(
+        settings.runtime_image.clone(),
+        options.rollout_max_concurrent,
+        queue.0.clone(),
+        Arc::clone(&metrics),
+    );
     let ctx = Arc::new(Context {
         cache: Arc::new(Cache::default()),
         memory: Memory::default(),
@@ -94,7 +102,8 @@ pub async fn run(options: Run, stop: CancellationToken) -> anyhow::Result<End> {
             without_secrets: options.secret_access == SecretAccess::None,
         },
         deadline: options.reconcile_deadline_seconds,
-        settings: settings(&options, namespace),
+        upgrades,
+        settings,
         client,
     });
     let work = controller::run(ctx, queue, options.concurrency, readiness, stop.clone());

@@ -12,8 +12,8 @@ use rand::Rng;
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
-use crate::apply;
 use crate::apply::rotation::Rotation;
+use crate::apply::{self, Pods};
 use crate::cache::{Index, Key, Server, Unreadable};
 use crate::context::Context;
 use crate::desired::endpoint::{self, Backend};
@@ -24,6 +24,7 @@ use crate::kind::Kind;
 use crate::resolve::{Resolution, authorities, environment, resolve};
 use crate::settings::SecretAccess;
 use crate::status::{self, Observed, Outcome};
+use crate::upgrade::Upgrades;
 use crate::verify::Target;
 
 /// What the queue knows of a server: its name. The object itself is in the cache.
@@ -74,8 +75,11 @@ pub async fn reconcile(handle: Arc<Handle>, ctx: Arc<Context>) -> Result<Action,
         return Ok(Action::await_change());
     }
     ctx.metrics.reconciled(result.as_ref().err().map(Error::reason), started.elapsed());
-    result?;
+    let due = result?;
     ctx.memory.with(&key, crate::memory::Remembered::succeeded);
+    if let Some(pause) = due {
+        return Ok(Action::requeue(pause));
+    }
     let safety_net = SAFETY_NET.mul_f64(rand::rng().random_range(0.8..1.2));
     let next_keys = seen.rotation.as_ref().and_then(Rotation::ends).map(until);
     Ok(Action::requeue(next_keys.map_or(safety_net, |next| next.min(safety_net))))
@@ -117,6 +121,14 @@ async fn plan(server: &McpServer, key: &Key, ctx: &Context) -> Result<Plan, Erro
     if resolution.missing.is_empty() && may_read {
         resolution.resolved.env_digest = environment::digest(server, &id, ctx).await?;
     }
+    let deployment = ctx.cache.children(Kind::Deployment).get(key);
+    let deployment = deployment.as_deref().filter(|child| child.belongs_to(&id.uid));
+    resolution.resolved.turn = if resolution.missing.is_empty() && !server.spec.suspend {
+        ctx.upgrades.turn(server, key, deployment)
+    } else {
+        // Nothing is written now: it would take a place and do nothing with it.
+        Upgrades::stay(deployment)
+    };
     let children = desired(server, &resolution.resolved, &ctx.settings)?;
     let authorities = authorities::read_bundle(server, &id, ctx).await?;
     Ok(Plan { id, resolution, children, authorities })
@@ -135,7 +147,19 @@ async fn act(server: &McpServer, plan: &Plan, ctx: &Context) -> Outcome {
     if server.spec.suspend {
         return Outcome::Suspended { converged: apply::is_converged(children, id, ctx) };
     }
-    apply::apply(children, id, ctx).await.map_or_else(Outcome::Failed, |()| Outcome::Programmed)
+    let waits = resolution.resolved.turn.waits.is_some();
+    // While it waits for a new runtime, what a new operator renders otherwise waits too. What the user wants does not.
+    let pods = if waits && is_programmed(server) { Pods::Keep } else { Pods::Replace };
+    apply::apply(children, id, pods, ctx).await.map_or_else(Outcome::Failed, |()| Outcome::Programmed)
+}
+
+/// Whether this very spec was written before.
+fn is_programmed(server: &McpServer) -> bool {
+    let conditions = server.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    let programmed = status::find(conditions, status::Type::Programmed);
+    programmed.is_some_and(|condition| {
+        condition.status == "True" && condition.observed_generation == server.metadata.generation
+    })
 }
 
 /// What the cluster says, from the cache, and what the server itself says, from the verifier. As much of it as possible
@@ -156,6 +180,7 @@ fn observe(server: &McpServer, key: &Key, plan: Option<&Plan>, ctx: &Context) ->
     });
     Observed {
         deployment: child(Kind::Deployment),
+        autoscaler: child(Kind::HorizontalPodAutoscaler),
         ingress: child(Kind::Ingress),
         http_route: child(Kind::HttpRoute),
         pods,
@@ -167,6 +192,7 @@ fn observe(server: &McpServer, key: &Key, plan: Option<&Plan>, ctx: &Context) ->
         findings: target.clone().and_then(|target| ctx.verifier.as_ref()?.observe(target)),
         target,
         rotation: id.as_ref().and_then(|id| rotation(id, ctx)),
+        waits: resolution.resolved.turn.waits,
         probes_off: ctx.verifier.is_none(),
         address: id.as_ref().map(|id| endpoint::address(id, &server.spec, &ctx.settings)),
         selector: id.as_ref().map(Identity::selector_text),
@@ -179,10 +205,19 @@ fn rotation(id: &Identity, ctx: &Context) -> Option<Rotation> {
     Rotation::read(keys.intent.as_deref()?)
 }
 
-async fn report(server: &McpServer, key: &Key, outcome: &Outcome, seen: &Observed, ctx: &Context) -> Result<(), Error> {
+/// What is said, or how long to wait until it is.
+async fn report(
+    server: &McpServer,
+    key: &Key,
+    outcome: &Outcome,
+    seen: &Observed,
+    ctx: &Context,
+) -> Result<Option<Duration>, Error> {
     let earlier = status::current(server, key, ctx);
     let now = status::status(server, outcome, seen, &earlier, Timestamp::now());
-    status::report(server, key, &earlier, now, ctx).await
+    ctx.upgrades.observe(key, seen.deployment.as_deref(), &now);
+    let patience = status::patience(outcome, seen, &earlier, &now);
+    status::report(server, key, &earlier, now, patience, ctx).await
 }
 
 /// When to try again after an error.

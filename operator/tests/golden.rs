@@ -82,7 +82,7 @@ fn resolved(document: Value) -> Resolved {
     }
     let Refs { ingress_controller, shared_hosts, env_digest, shared_claims, replicas } =
         serde_json::from_value(document).unwrap();
-    Resolved { ingress_controller, shared_hosts, env_digest, shared_claims, replicas }
+    Resolved { ingress_controller, shared_hosts, env_digest, shared_claims, replicas, ..Resolved::default() }
 }
 
 /// A misspelt field of a fixture would be dropped in silence, as the API server drops it.

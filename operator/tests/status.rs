@@ -278,8 +278,8 @@ fn a_new_version_that_crashes_is_told_while_the_old_one_serves() {
     .unwrap();
     history.seen.pods = vec![Arc::new(PodView::of(pod))];
     history.rollout(2, 1, 1).programmed();
-    assert_eq!(history.is("Available"), ("True", "RolloutBlocked"));
-    assert_eq!(history.is("Ready"), ("Unknown", "RolloutBlocked"));
+    assert_eq!(history.is("Available"), ("True", "RolloutStalled"));
+    assert_eq!(history.is("Ready"), ("Unknown", "RolloutStalled"));
     assert!(history.message("Ready").contains("exited with code 2: bad key"), "{}", history.message("Ready"));
     history
         .deployment(
@@ -608,4 +608,107 @@ fn keys_that_are_made_anew_are_spoken_of_and_others_are_not() {
     history.programmed();
     let keys = history.said.keys.clone().unwrap();
     assert_eq!((keys.phase, keys.until.as_deref()), (mcp_crds::KeysPhase::Taken, Some("2026-11-02T00:00:00Z")));
+}
+
+/// As recorded from clusters: what a pod says, and what is then said of the server.
+#[test]
+fn every_failure_of_a_pod_is_told_by_its_name() {
+    let container = |state: Value, last: Value| {
+        json!({"containerStatuses": [{
+            "name": "backend", "image": "acme/x:1", "imageID": "", "ready": false, "restartCount": 3,
+            "state": state, "lastState": last,
+        }]})
+    };
+    let back_off =
+        json!({"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 5m0s restarting failed container"}});
+    let cases = [
+        (
+            container(json!({"waiting": {"reason": "ErrImagePull", "message": "manifest unknown"}}), json!({})),
+            "ImagePullFailed",
+            "manifest unknown",
+        ),
+        (
+            container(json!({"waiting": {"reason": "InvalidImageName"}}), json!({})),
+            "ImagePullFailed",
+            "InvalidImageName",
+        ),
+        (
+            container(
+                json!({"waiting": {"reason": "CreateContainerConfigError", "message": "container has runAsNonRoot and image will run as root"}}),
+                json!({}),
+            ),
+            "ContainerInvalid",
+            "image will run as root",
+        ),
+        (
+            container(back_off.clone(), json!({"terminated": {"exitCode": 1, "message": "a\nno such module: x\n"}})),
+            "Crashing",
+            "exited with code 1: no such module: x",
+        ),
+        (
+            container(back_off, json!({"terminated": {"exitCode": 137, "reason": "OOMKilled"}})),
+            "OutOfMemory",
+            "more memory than its limit",
+        ),
+        (
+            json!({"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes are available: 1 node(s) had untolerated taint"}]}),
+            "Unschedulable",
+            "untolerated taint",
+        ),
+    ];
+    for (status, reason, words) in cases {
+        let mut history = History::of(server("demo"));
+        let pod: Pod = serde_json::from_value(json!({"metadata": {"name": "p"}, "status": status})).unwrap();
+        history.seen.pods = vec![Arc::new(PodView::of(pod))];
+        history.rollout(1, 1, 0).programmed();
+        assert_eq!(history.is("Available"), ("False", reason));
+        assert_eq!(history.is("Ready"), ("False", reason));
+        assert!(history.message("Ready").contains(words), "{}", history.message("Ready"));
+    }
+}
+
+#[test]
+fn an_autoscaler_that_cannot_scale_is_told_while_the_pods_serve() {
+    let mut history = ready(server("demo"));
+    let since = history.since("Available");
+    let autoscaler = |conditions: Value| {
+        let object = json!({
+            "metadata": {"name": "demo", "namespace": NAMESPACE},
+            "spec": {"maxReplicas": 5, "scaleTargetRef": {"kind": "Deployment", "name": "demo"}},
+            "status": {"conditions": conditions, "desiredReplicas": 1},
+        });
+        Some(Arc::new(Child::of_autoscaler(serde_json::from_value(object).unwrap())))
+    };
+    history.seen.autoscaler = autoscaler(json!([
+        {"type": "AbleToScale", "status": "True", "reason": "SucceededGetScale"},
+        {"type": "ScalingActive", "status": "False", "reason": "FailedGetContainerResourceMetric",
+            "message": "the HPA was unable to compute the replica count: no metrics returned from resource metrics API"},
+    ]));
+    history.programmed();
+    assert_eq!(history.is("Available"), ("True", "AutoscalerFailing"));
+    assert!(history.message("Available").contains("no metrics returned"), "{}", history.message("Available"));
+    assert_eq!((history.is("Ready").0, history.since("Available")), ("True", since), "clients are served");
+    history.seen.autoscaler =
+        autoscaler(json!([{"type": "ScalingActive", "status": "False", "reason": "ScalingDisabled"}]));
+    history.programmed();
+    assert_eq!(history.is("Available").1, "Available", "it rests on purpose");
+}
+
+/// Threat 8 of docs/security.md: what an untrusted server says of itself is stored and shown.
+#[test]
+fn a_servers_own_words_are_bounded_and_clean() {
+    let mut history = History::of(server("demo"));
+    let mut hostile = report();
+    hostile.backend.server_name = Some(format!("\u{1b}[31m{{{{ .Values }}}}\n<script>{}", "x".repeat(1_000_000)));
+    hostile.backend.server_version = Some("\u{202e}1\0".to_owned());
+    hostile.backend.protocol_versions = (0..10_000).map(|_| "9".repeat(10_000)).collect();
+    hostile.backend.tools = Some(u32::MAX);
+    hostile.backend.tools_digest = Some("d".repeat(1_000_000));
+    history.rollout(1, 1, 1).answers(true, Ok(hostile), Some(Anonymous::Served)).programmed();
+    let stored = serde_json::to_string(&history.said).unwrap();
+    assert!(stored.len() < 16 * 1024, "{} bytes in etcd", stored.len());
+    let said = history.said.server.clone().unwrap();
+    let shown = [said.name.as_str(), &said.version, history.message("Verified")].concat();
+    assert!(!shown.chars().any(|char| char.is_control() || char == '\u{202e}'), "{shown:?}");
+    assert!(said.protocol_versions.len() <= 16);
 }

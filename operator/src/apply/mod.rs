@@ -31,14 +31,23 @@ use crate::error::Error;
 use crate::kind::Kind;
 use crate::memory::CONTEST_LIMIT;
 
+/// Whether pods may be replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pods {
+    /// By those that are wanted now.
+    Replace,
+    /// They stay as they are; what somebody else changed is still repaired.
+    Keep,
+}
+
 /// Brings every child of one server to what is wanted.
 ///
 /// # Errors
 /// The first child that could not be written. Those that pods do not need do not keep the others from being written.
-pub async fn apply(children: &Children, id: &Identity, ctx: &Context) -> Result<(), Error> {
+pub async fn apply(children: &Children, id: &Identity, pods: Pods, ctx: &Context) -> Result<(), Error> {
     let manifests = Manifests::of(children)?;
     let server = Key::new(&id.namespace, &id.name);
-    let writer = Writer { ctx, id, server: &server };
+    let writer = Writer { ctx, id, server: &server, pods };
     let mut first = None;
     for kind in Kind::ALL {
         if kind == Kind::Secret {
@@ -87,7 +96,7 @@ fn is_needed_by_pods(kind: Kind) -> bool {
 /// When they cannot be created, or somebody else's Secret has their name.
 pub async fn ensure_keys(id: &Identity, rotate: Option<&str>, ctx: &Context) -> Result<(), Error> {
     let server = Key::new(&id.namespace, &id.name);
-    keys::ensure(&Writer { ctx, id, server: &server }, &desired_keys::build(id), rotate).await
+    keys::ensure(&Writer { ctx, id, server: &server, pods: Pods::Keep }, &desired_keys::build(id), rotate).await
 }
 
 /// Whether every child is as it should be. Asks nobody.
@@ -95,7 +104,7 @@ pub async fn ensure_keys(id: &Identity, rotate: Option<&str>, ctx: &Context) -> 
 pub fn is_converged(children: &Children, id: &Identity, ctx: &Context) -> bool {
     let Ok(manifests) = Manifests::of(children) else { return false };
     let server = Key::new(&id.namespace, &id.name);
-    let writer = Writer { ctx, id, server: &server };
+    let writer = Writer { ctx, id, server: &server, pods: Pods::Keep };
     manifests.applied.iter().all(|manifest| {
         let found = writer.cached(manifest.kind, &manifest.name);
         found.is_some_and(|found| writer.difference(manifest, Some(&found)) == Difference::None)
@@ -107,6 +116,7 @@ struct Writer<'a> {
     ctx: &'a Context,
     id: &'a Identity,
     server: &'a Key,
+    pods: Pods,
 }
 
 impl Writer<'_> {
@@ -122,6 +132,7 @@ impl Writer<'_> {
         let difference = self.difference(manifest, found.as_deref());
         match &difference {
             Difference::None => return Ok(()),
+            Difference::Intent if *kind == Kind::Deployment && self.pods == Pods::Keep => return Ok(()),
             Difference::Drift(path) => self.count_repair(manifest, path)?,
             Difference::Absent | Difference::Intent => {}
         }

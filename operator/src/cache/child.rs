@@ -2,6 +2,7 @@
 //! the status that we report.
 
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::api::networking::v1::Ingress;
@@ -11,10 +12,12 @@ use mcp_crds::ParentRef;
 
 use super::fields::FieldSet;
 use super::table::{Entry, Index, Key};
+use crate::desired::deployment::RUNTIME;
 use crate::desired::keys::ROTATION;
 use crate::desired::migrations::MIGRATED;
 use crate::gateway::{HttpRoute, ParentStatus};
 use crate::kind::Kind;
+use crate::upgrade::BEFORE;
 
 /// Annotation with the digest of what we last applied.
 pub const INTENT: &str = "mcp-operator.dev/intent";
@@ -69,6 +72,8 @@ pub enum ChildStatus {
     Job(JobState),
     /// Of a PersistentVolumeClaim: whether pods of several nodes may write to it.
     Shared(bool),
+    /// Of a HorizontalPodAutoscaler: why it does not scale, if it does not.
+    Autoscaler(Option<String>),
 }
 
 /// How far a Job is.
@@ -112,6 +117,10 @@ pub struct Rollout {
     pub refused: Option<String>,
     /// Hash of the migrations that they came after.
     pub migrated: Option<String>,
+    /// Image of the runtime in its template.
+    pub image: Option<String>,
+    /// The image with which the server was ready before: see [`crate::upgrade`].
+    pub image_before: Option<String>,
 }
 
 impl Child {
@@ -147,6 +156,7 @@ impl Child {
             Kind::Ingress => object.try_parse().ok().map(Self::of_ingress),
             Kind::HttpRoute => object.try_parse().ok().map(Self::of_http_route),
             Kind::Job => object.try_parse().ok().map(Self::of_job),
+            Kind::HorizontalPodAutoscaler => object.try_parse().ok().map(Self::of_autoscaler),
             _ => Some(Self::of(kind, object.metadata)),
         }
     }
@@ -201,6 +211,20 @@ impl Child {
         Self { status: ChildStatus::Parents(parents), ..Self::of(Kind::HttpRoute, route.metadata) }
     }
 
+    /// Trims a HorizontalPodAutoscaler.
+    #[must_use]
+    pub fn of_autoscaler(autoscaler: HorizontalPodAutoscaler) -> Self {
+        let conditions = autoscaler.status.and_then(|status| status.conditions).unwrap_or_default();
+        // It cannot act, or it does not know what to do. One of a Deployment with no pods rests on purpose.
+        let why = ["AbleToScale", "ScalingActive"].into_iter().find_map(|kind| {
+            let failing = conditions.iter().find(|condition| condition.type_ == kind && condition.status == "False")?;
+            let reason = failing.reason.as_deref().unwrap_or_default();
+            (reason != "ScalingDisabled")
+                .then(|| format!("{reason}: {}", failing.message.as_deref().unwrap_or_default()))
+        });
+        Self { status: ChildStatus::Autoscaler(why), ..Self::of(Kind::HorizontalPodAutoscaler, autoscaler.metadata) }
+    }
+
     /// Whether it belongs to the McpServer with that UID.
     #[must_use]
     pub fn belongs_to(&self, uid: &str) -> bool {
@@ -226,6 +250,15 @@ impl Child {
     }
 }
 
+impl Child {
+    /// Image of the runtime in a Deployment's template, and the one with which the server was ready before.
+    #[must_use]
+    pub fn runtime(&self) -> Option<(&str, Option<&str>)> {
+        let rollout = self.rollout()?;
+        Some((rollout.image.as_deref()?, rollout.image_before.as_deref()))
+    }
+}
+
 impl Parent {
     fn of(parent: ParentStatus, generation: i64) -> Self {
         let of_type = |kind: &str| {
@@ -246,16 +279,23 @@ impl Parent {
 
 impl Rollout {
     fn of(deployment: &Deployment) -> Self {
-        let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or_default();
-        let migrated = deployment.metadata.annotations.as_ref().and_then(|all| all.get(MIGRATED)).cloned();
-        let Some(status) = &deployment.status else { return Self { wanted, migrated, ..Self::default() } };
+        let spec = deployment.spec.as_ref();
+        let pod = spec.and_then(|spec| spec.template.spec.as_ref());
+        let runtime = pod.and_then(|pod| pod.containers.iter().find(|container| container.name == RUNTIME));
+        let annotations = deployment.metadata.annotations.as_ref();
+        let template = Self {
+            wanted: spec.and_then(|spec| spec.replicas).unwrap_or_default(),
+            image: runtime.and_then(|container| container.image.clone()),
+            image_before: annotations.and_then(|annotations| annotations.get(BEFORE).cloned()),
+            migrated: annotations.and_then(|annotations| annotations.get(MIGRATED).cloned()),
+            ..Self::default()
+        };
+        let Some(status) = &deployment.status else { return template };
         let conditions = status.conditions.as_deref().unwrap_or_default();
         let condition = |kind: &str, wanted: &str| {
             conditions.iter().find(|condition| condition.type_ == kind && condition.status == wanted)
         };
         Self {
-            wanted,
-            migrated,
             observed_generation: status.observed_generation.unwrap_or_default(),
             replicas: status.replicas.unwrap_or_default(),
             updated: status.updated_replicas.unwrap_or_default(),
@@ -263,6 +303,7 @@ impl Rollout {
             stuck: condition("Progressing", "False")
                 .is_some_and(|condition| condition.reason.as_deref() == Some("ProgressDeadlineExceeded")),
             refused: condition("ReplicaFailure", "True").map(|condition| condition.message.clone().unwrap_or_default()),
+            ..template
         }
     }
 }

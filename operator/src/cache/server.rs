@@ -104,6 +104,18 @@ impl Server {
         }
     }
 
+    /// The status, where nothing else that matters has changed since `before`.
+    #[must_use]
+    pub fn said_since(&self, before: &Self) -> Option<&McpServerStatus> {
+        let (Ok(now), Ok(before)) = (&self.object, &before.object) else { return None };
+        let ObjectMeta { generation, deletion_timestamp, labels, annotations, uid, .. } = &now.metadata;
+        let was = &before.metadata;
+        let same = *generation == was.generation
+            && *deletion_timestamp == was.deletion_timestamp
+            && (labels, annotations, uid) == (&was.labels, &was.annotations, &was.uid);
+        now.status.as_ref().filter(|_| same)
+    }
+
     /// The hosts that it has now. One that is being deleted gives its own up.
     fn claims(&self) -> &[String] {
         match &self.object {
@@ -175,6 +187,25 @@ mod tests {
         assert_eq!(unreadable.metadata.name.as_deref(), Some("a"));
         assert_eq!(unreadable.status.unwrap().replicas, 3);
         assert!(unreadable.error.contains("many"), "{}", unreadable.error);
+    }
+
+    #[test]
+    fn a_status_alone_is_told_apart_from_every_other_change() {
+        let before = read(&object("a", "1", &[]));
+        let mut said = object("a", "2", &[]);
+        said["status"] = json!({"replicas": 1});
+        assert_eq!(read(&said).said_since(&before).map(|status| status.replicas), Some(1));
+        for (field, value) in [
+            ("generation", json!(2)),
+            ("annotations", json!({"a": "b"})),
+            ("labels", json!({"a": "b"})),
+            ("deletionTimestamp", json!("2026-01-01T00:00:00Z")),
+            ("uid", json!("other")),
+        ] {
+            let mut changed = said.clone();
+            changed["metadata"][field] = value;
+            assert_eq!(read(&changed).said_since(&before), None, "{field}");
+        }
     }
 
     #[test]

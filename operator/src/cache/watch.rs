@@ -78,14 +78,15 @@ impl Synced {
     }
 }
 
-/// Starts every watch into `tasks`. `server_changed` hears of each server that appears, changes or goes.
+/// Starts every watch into `tasks`. `server_changed` hears of each server that appears, changes or goes, and tells whether
+/// that is news: what is not wakes nobody.
 pub fn start(
     client: &Client,
     scope: &Scope,
     cache: &Arc<Cache>,
     queue: &Queue,
     metrics: &Arc<Metrics>,
-    server_changed: impl Fn(&Change<Server>) + Clone + Send + Sync + 'static,
+    server_changed: impl Fn(&Change<Server>) -> bool + Clone + Send + Sync + 'static,
     tasks: &mut JoinSet<()>,
 ) -> Synced {
     let (missing, synced) = watch::channel(0);
@@ -105,7 +106,9 @@ pub fn start(
         part.metadata::<NetworkPolicy>(Kind::NetworkPolicy);
         part.metadata::<Service>(Kind::Service);
         part.metadata::<PodDisruptionBudget>(Kind::PodDisruptionBudget);
-        part.metadata::<HorizontalPodAutoscaler>(Kind::HorizontalPodAutoscaler);
+        part.children(Kind::HorizontalPodAutoscaler, ours(), |autoscaler: HorizontalPodAutoscaler| {
+            Child::of_autoscaler(autoscaler)
+        });
         part.children(Kind::Deployment, ours(), |deployment: Deployment| Child::of_deployment(deployment));
         part.children(Kind::Job, ours(), |job: Job| Child::of_job(job));
         part.children(Kind::Ingress, ours(), |ingress: Ingress| Child::of_ingress(ingress));
@@ -143,10 +146,12 @@ struct Part<'a> {
 }
 
 impl Part<'_> {
-    fn servers(&mut self, changed: impl Fn(&Change<Server>) + Send + Sync + 'static) {
+    fn servers(&mut self, changed: impl Fn(&Change<Server>) -> bool + Send + Sync + 'static) {
         let (cache, queue) = (Arc::clone(self.cache), self.queue.clone());
         let wake = move |change: &Change<Server>| {
-            changed(change);
+            if !changed(change) {
+                return;
+            }
             change.entries().for_each(|server| queue.push(server.key()));
             neighbours(change, &cache.servers).into_iter().for_each(|other| queue.push(other));
         };

@@ -18,6 +18,7 @@ use super::endpoint::{Backend, MANAGEMENT, MCP, Ports};
 use super::migrations::MIGRATED;
 use super::{Identity, Invalid, Resolved, backend, boot_config, convert, hardening, mounts, service_account};
 use crate::settings::Settings;
+use crate::upgrade::BEFORE;
 
 /// Name of the runtime's container.
 pub const RUNTIME: &str = "mcp-server";
@@ -42,11 +43,13 @@ pub fn build(
     boot_config: &str,
     migrated: Option<&str>,
 ) -> Result<Deployment, Invalid> {
+    let before = refs.turn.before.as_ref().filter(|_| spec.runtime.image.is_none());
+    let before = before.map(|image| (BEFORE.to_owned(), image.clone()));
+    let migrated = migrated.map(|hash| (MIGRATED.to_owned(), hash.to_owned()));
+    let annotations: BTreeMap<_, _> = before.into_iter().chain(migrated).collect();
+    let annotations = (!annotations.is_empty()).then_some(annotations);
     Ok(Deployment {
-        metadata: ObjectMeta {
-            annotations: migrated.map(|hash| BTreeMap::from([(MIGRATED.to_owned(), hash.to_owned())])),
-            ..id.meta(&id.name)
-        },
+        metadata: ObjectMeta { annotations, ..id.meta(&id.name) },
         spec: Some(DeploymentSpec {
             // An autoscaler's from then on: see `apply::handover`.
             replicas: spec.autoscaling.is_none().then_some(spec.replicas),
@@ -55,7 +58,7 @@ pub fn build(
             revision_history_limit: Some(HISTORY),
             template: PodTemplateSpec {
                 metadata: Some(template_meta(id, spec, refs)),
-                spec: Some(pod(id, spec, settings, boot_config)?),
+                spec: Some(pod(id, spec, refs, settings, boot_config)?),
             },
             ..DeploymentSpec::default()
         }),
@@ -101,7 +104,13 @@ fn template_meta(id: &Identity, spec: &McpServerSpec, refs: &Resolved) -> Object
     }
 }
 
-fn pod(id: &Identity, spec: &McpServerSpec, settings: &Settings, boot_config: &str) -> Result<PodSpec, Invalid> {
+fn pod(
+    id: &Identity,
+    spec: &McpServerSpec,
+    refs: &Resolved,
+    settings: &Settings,
+    boot_config: &str,
+) -> Result<PodSpec, Invalid> {
     let (volumes, mut runtime_mounts): (Vec<Volume>, Vec<VolumeMount>) =
         mounts::build(id, spec, boot_config).into_iter().unzip();
     runtime_mounts.extend(mounts::logs(spec));
@@ -111,7 +120,7 @@ fn pod(id: &Identity, spec: &McpServerSpec, settings: &Settings, boot_config: &s
             Backend::Builtin => None,
             Backend::Container(container) => Some(vec![backend::build(container)]),
         },
-        containers: vec![runtime(spec, settings, runtime_mounts)],
+        containers: vec![runtime(spec, refs, settings, runtime_mounts)],
         volumes: Some(volumes.into_iter().chain(given.volumes.iter().map(convert::volume)).collect()),
         service_account_name: Some(service_account::name(id, spec).to_owned()),
         image_pull_secrets: convert::list(&given.image_pull_secrets),
@@ -135,13 +144,13 @@ fn termination_grace_seconds(spec: &McpServerSpec) -> i64 {
         + i64::from(EXIT_MARGIN_SECONDS)
 }
 
-fn runtime(spec: &McpServerSpec, settings: &Settings, volume_mounts: Vec<VolumeMount>) -> Container {
+fn runtime(spec: &McpServerSpec, refs: &Resolved, settings: &Settings, volume_mounts: Vec<VolumeMount>) -> Container {
     let mcp_crds::Runtime { image, image_pull_policy, resources, probes } = &spec.runtime;
     let ports = Ports::of(spec);
     let policy = image_pull_policy.or(settings.runtime_image_pull_policy);
     Container {
         name: RUNTIME.to_owned(),
-        image: Some(image.as_ref().unwrap_or(&settings.runtime_image).clone()),
+        image: Some(image.as_ref().or(refs.turn.image.as_ref()).unwrap_or(&settings.runtime_image).clone()),
         image_pull_policy: policy.map(PullPolicy::as_str).map(str::to_owned),
         args: Some(mounts::arguments()),
         ports: Some(vec![port(MCP, ports.mcp), port(MANAGEMENT, ports.management)]),

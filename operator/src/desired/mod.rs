@@ -46,6 +46,7 @@ use crate::cert_manager::Certificate;
 use crate::exposure;
 use crate::gateway::{HttpRoute, ServiceMonitor};
 use crate::settings::Settings;
+use crate::upgrade::Turn;
 
 pub use identity::Identity;
 pub use invalid::Invalid;
@@ -102,6 +103,8 @@ pub struct Resolved {
     pub shared_claims: BTreeSet<String>,
     /// Pods that there are while an autoscaler chooses their number.
     pub replicas: Option<i32>,
+    /// Which image of the runtime the server gets where it pins none: its turn may not have come.
+    pub turn: Turn,
 }
 
 /// All objects that `server` asks for.

@@ -1,6 +1,6 @@
 //! `Available`: whether pods serve, and if not, why. Pure.
 
-use crate::cache::{Child, FailureKind, PodFailure, PodView, Rollout};
+use crate::cache::{Child, ChildStatus, FailureKind, PodFailure, PodView, Rollout};
 use crate::status::{Reason, Verdict};
 use crate::verify::{Findings, Trouble};
 
@@ -63,7 +63,7 @@ pub fn verdict(
             Verdict::yes(Reason::RollingOut, format!("{} while a new version rolls out", pods(ready, wanted)))
         }
         Stage::Blocked if ready > 0 && held => Verdict::yes(
-            Reason::RolloutBlocked,
+            Reason::RolloutStalled,
             said(format!("{}; the new version does not start", pods(ready, wanted))),
         ),
         Stage::Settled if ready >= wanted => Verdict::yes(Reason::Available, pods(ready, wanted)),
@@ -73,6 +73,16 @@ pub fn verdict(
             Verdict::no(reason, said(pods(ready, wanted)))
         }
     }
+}
+
+/// Pods that are all well and an autoscaler that does not scale them: clients are served, and the next rush will not be.
+#[must_use]
+pub fn autoscaled(verdict: Verdict, autoscaler: Option<&Child>) -> Verdict {
+    let why = match autoscaler.map(|autoscaler| &autoscaler.status) {
+        Some(ChildStatus::Autoscaler(Some(why))) if verdict.reason == Reason::Available => crate::text::clean(why),
+        _ => return verdict,
+    };
+    Verdict::yes(Reason::AutoscalerFailing, format!("{}; the autoscaler does not scale: {why}", verdict.message))
 }
 
 fn pods(ready: i32, wanted: i32) -> String {

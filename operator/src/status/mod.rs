@@ -10,6 +10,7 @@ mod account;
 mod available;
 mod condition;
 mod exposed;
+mod patience;
 mod reason;
 mod report;
 mod unreadable;
@@ -24,6 +25,7 @@ use mcp_crds::{Address, McpServer, McpServerSpec, McpServerStatus, SessionStore}
 pub use available::Stage;
 pub use condition::{Truth, Type, Verdict, find};
 pub use exposed::Route;
+pub use patience::patience;
 pub use reason::{Reason, documentation};
 pub use report::{current, report};
 
@@ -51,6 +53,8 @@ pub enum Outcome {
 pub struct Observed {
     /// The Deployment, when it is ours.
     pub deployment: Option<Arc<Child>>,
+    /// The HorizontalPodAutoscaler, when it is ours.
+    pub autoscaler: Option<Arc<Child>>,
     /// The Ingress, when it is ours.
     pub ingress: Option<Arc<Child>>,
     /// The HTTPRoute, when it is ours.
@@ -73,6 +77,8 @@ pub struct Observed {
     pub findings: Option<Findings>,
     /// How far the generated keys are made anew.
     pub rotation: Option<Rotation>,
+    /// It waits for a changed image of the runtime: why.
+    pub waits: Option<&'static str>,
     /// Servers are not asked: `--probe-via=none`.
     pub probes_off: bool,
     /// What a client types. `None` while that cannot be known: then the earlier one counts.
@@ -159,7 +165,7 @@ fn verdicts(
     earlier: &McpServerStatus,
     now: Timestamp,
 ) -> Verdicts {
-    let (accepted, programmed) = written(server, outcome);
+    let (accepted, programmed) = written(server, outcome, seen.waits);
     let failure = available::failure(seen.pods.iter().map(AsRef::as_ref));
     let deployment = seen.deployment.as_deref();
     let wanted = wanted(server, outcome, deployment);
@@ -168,6 +174,7 @@ fn verdicts(
     let available = available::verdict(deployment, wanted, failure, seen.findings.as_ref(), held);
     let available = told_by_pods(available, server, seen, &earlier.conditions);
     let available = waits_for_certificate(available, seen);
+    let available = available::autoscaled(available, seen.autoscaler.as_deref());
     let stage = available::stage(deployment, wanted, failure);
     let route = Route {
         ingress: seen.ingress.as_deref(),
@@ -224,9 +231,15 @@ fn waits_for_certificate(verdict: Verdict, seen: &Observed) -> Verdict {
     }
 }
 
-fn written(server: &McpServer, outcome: &Outcome) -> (Verdict, Verdict) {
+fn written(server: &McpServer, outcome: &Outcome, waits: Option<&str>) -> (Verdict, Verdict) {
     match outcome {
-        Outcome::Programmed => (accepted(server), Verdict::yes(Reason::Programmed, "every object is written")),
+        Outcome::Programmed => {
+            let programmed = match waits {
+                None => Verdict::yes(Reason::Programmed, "every object is written"),
+                Some(why) => Verdict::yes(Reason::UpgradePending, format!("keeps its image of the runtime: {why}")),
+            };
+            (accepted(server), programmed)
+        }
         Outcome::Suspended { converged: true } => {
             (accepted(server), Verdict::yes(Reason::Suspended, "suspended; the objects are as the spec says"))
         }
@@ -314,7 +327,7 @@ impl Verdict {
     /// A first roll-out has no old version to speak of.
     fn or_starting(self) -> Self {
         match self.reason {
-            Reason::RollingOut | Reason::RolloutBlocked => self,
+            Reason::RollingOut | Reason::RolloutStalled => self,
             _ => Self::unknown(Reason::RollingOut, "a new version is rolling out"),
         }
     }

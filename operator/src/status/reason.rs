@@ -54,6 +54,9 @@ reasons! {
         "Create it: the server goes on by itself. Whether a key inside it exists shows only when the pod starts.";
     ProfileRequired: "Accepted=False", "An operator for single namespaces cannot read IngressClasses.", "Name `spec.expose.ingress.profile`.";
     Programmed: "Programmed=True", "Every object is written.", "Nothing.";
+    UpgradePending: "Programmed=True",
+        "The installation's default image of the runtime has changed. A few servers get it at a time; this one keeps what it has until then.",
+        "While the message says so: wait. Once it says that the upgrade has halted: mend the server that the operator's log names (`mcp_operator_runtime_upgrades` counts them), set the image back, or pin `spec.runtime.image`.";
     Suspended: "Programmed=True, False", "`spec.suspend` is set: the objects stay as they are. False while they differ from the spec.", "Set `spec.suspend: false`.";
     NotAccepted: "Programmed, Available, Exposed, Verified=Unknown", "Waits until the spec is accepted.", "See Accepted.";
     Conflict: "Programmed=False", "An object with the name of one of ours belongs to somebody else. It is not touched.", "Delete or rename it, or rename the McpServer.";
@@ -69,8 +72,11 @@ reasons! {
     TimedOut: "Programmed=False", "The API server did not answer in time. It is tried again.", "Look at the API server.";
     Available: "Available=True", "Every pod is ready.", "Nothing.";
     Degraded: "Available=True", "Some pods are ready, some are not. Clients are served.", "The message says why, if Kubernetes knows.";
+    AutoscalerFailing: "Available=True",
+        "Every pod is ready, and the HorizontalPodAutoscaler cannot choose their number: it has no metrics, or may not scale.",
+        "The message has its words. Metrics of processor and memory need the metrics-server.";
     RollingOut: "Available=True, Verified=Unknown", "A new version is replacing the old one, which serves meanwhile.", "Wait.";
-    RolloutBlocked: "Available=True, Verified=Unknown", "The new version does not start; the old one goes on serving.", "The message says why: mend the spec.";
+    RolloutStalled: "Available=True, Verified=Unknown", "The new version does not start; the old one goes on serving.", "The message says why: mend the spec.";
     ScaledToZero: "Available=True, Verified=True", "`spec.replicas` is 0.", "Nothing.";
     NotCreated: "Available=False", "There is no Deployment yet.", "See Programmed.";
     Starting: "Available=False", "No pod is ready yet.", "Wait.";

@@ -1,9 +1,13 @@
 //! Writes the status and the events, when there is something new to say.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use kube::Api;
 use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
 use mcp_crds::{McpServer, McpServerStatus};
 use serde_json::json;
+use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use crate::cache::{Key, is_older};
@@ -19,12 +23,17 @@ pub fn current(server: &McpServer, key: &Key, ctx: &Context) -> McpServerStatus 
     let seen = server.metadata.resource_version.as_deref().unwrap_or_default();
     let written = ctx.memory.with(key, |memory| memory.written.clone());
     match written {
-        Some(Written { resource_version, status }) if is_older(seen, &resource_version) => status,
+        // The very version that we wrote says what we said, though the API server may have kept less of it: the
+        // definition in the cluster may be older than this release.
+        Some(Written { resource_version, status }) if seen == resource_version || is_older(seen, &resource_version) => {
+            Arc::unwrap_or_clone(status)
+        }
         _ => server.status.clone().unwrap_or_default(),
     }
 }
 
-/// Writes `status` unless it is what is there already, and tells people of what turned.
+/// Writes `status` unless it is what is there already, and tells people of what turned. With `patience`, only when it
+/// has been another one for so long; what is returned is how long that still takes.
 ///
 /// # Errors
 /// When the API server does not take it.
@@ -33,11 +42,17 @@ pub async fn report(
     key: &Key,
     earlier: &McpServerStatus,
     status: McpServerStatus,
+    patience: Duration,
     ctx: &Context,
-) -> Result<(), Error> {
+) -> Result<Option<Duration>, Error> {
     ctx.metrics.conditions(key, &status.conditions);
     if *earlier == status {
-        return Ok(());
+        ctx.memory.with(key, |memory| memory.due = None);
+        return Ok(None);
+    }
+    let waited = ctx.memory.with(key, |memory| memory.due.get_or_insert_with(Instant::now).elapsed());
+    if waited < patience {
+        return Ok(Some(patience - waited));
     }
     // Not typed: the answer for an object that this release cannot read could not be read either.
     let resource = ApiResource::erase::<McpServer>(&());
@@ -47,19 +62,21 @@ pub async fn report(
         "kind": "McpServer",
         // Without the UID a server that was deleted meanwhile could not be told from its successor.
         "metadata": {"name": key.name, "uid": server.metadata.uid},
-        "status": status,
+        "status": &status,
     });
+    let status = Arc::new(status);
+    ctx.memory.with(key, |memory| memory.sent = Some(Arc::clone(&status)));
     let written = api.patch_status(&key.name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(&body)).await;
     match written {
         Ok(written) => {
             debug!("status written");
             let resource_version = written.metadata.resource_version.unwrap_or_default();
-            let written = Written { resource_version, status: status.clone() };
-            ctx.memory.with(key, |memory| memory.written = Some(written));
+            let written = Written { resource_version, status: Arc::clone(&status) };
+            ctx.memory.with(key, |memory| (memory.written, memory.due) = (Some(written), None));
         }
         Err(source) if matches!(error::code(&source), Some(404 | 409)) => {
             debug!("the server is gone");
-            return Ok(());
+            return Ok(None);
         }
         Err(source) => return Err(Error::Status(Box::new(source))),
     }
@@ -72,5 +89,5 @@ pub async fn report(
             warn!(error = &error as &dyn std::error::Error, "event not written");
         }
     }
-    Ok(())
+    Ok(None)
 }

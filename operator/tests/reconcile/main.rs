@@ -26,6 +26,7 @@ use mcp_operator::memory::Memory;
 use mcp_operator::metrics::Metrics;
 use mcp_operator::reconcile::reconcile;
 use mcp_operator::settings::{SecretAccess, Settings};
+use mcp_operator::upgrade::Upgrades;
 use serde_json::{Value, json};
 
 struct World {
@@ -39,20 +40,28 @@ impl World {
     }
 
     fn with_access(server: Fixture, secret_access: SecretAccess) -> Self {
-        let api = Double::new();
+        let world = Self::of(Double::new(), Arc::new(Cache::default()), "mcp-server:test", secret_access);
+        world.see(server.build());
+        world
+    }
+
+    fn of(api: Double, cache: Arc<Cache>, image: &str, secret_access: SecretAccess) -> Self {
         let client = api.client();
         let reporter = Reporter { controller: "test".to_owned(), instance: None };
+        let metrics = Arc::new(Metrics::new(true).unwrap());
+        let (queue, _) = mcp_operator::queue::Queue::new();
         let ctx = Context {
             recorder: Recorder::new(client.clone(), reporter),
             client,
-            cache: Arc::new(Cache::default()),
+            cache,
             memory: Memory::default(),
             verifier: None,
-            metrics: Arc::new(Metrics::new(true).unwrap()),
+            upgrades: Upgrades::new(image.to_owned(), 1, queue, Arc::clone(&metrics)),
+            metrics,
             scope: Scope { without_secrets: secret_access == SecretAccess::None, ..Scope::default() },
             deadline: Duration::from_secs(30),
             settings: Settings {
-                runtime_image: "mcp-server:test".to_owned(),
+                runtime_image: image.to_owned(),
                 runtime_image_pull_policy: None,
                 cluster_domain: "cluster.local".to_owned(),
                 operator_namespace: None,
@@ -61,9 +70,38 @@ impl World {
                 secret_access,
             },
         };
-        let world = Self { api, ctx: Arc::new(ctx) };
-        world.see(server.build());
-        world
+        Self { api, ctx: Arc::new(ctx) }
+    }
+
+    /// Another process with another default image of the runtime, in the same cluster.
+    fn restarted_with(&self, image: &str) -> Self {
+        Self::of(self.api.clone(), Arc::clone(&self.ctx.cache), image, SecretAccess::Full)
+    }
+
+    /// The watch shows the Deployment with this status.
+    fn rollout(&self, version: u32, replicas: i32, ready: i32) {
+        let mut object = self.api.get(&deployment_path()).unwrap();
+        object["metadata"]["resourceVersion"] = json!((1000 + version).to_string());
+        object["status"] = json!({
+            "observedGeneration": 1, "replicas": replicas, "updatedReplicas": replicas, "readyReplicas": ready
+        });
+        self.ctx.cache.children(Kind::Deployment).put(Child::of_deployment(serde_json::from_value(object).unwrap()));
+    }
+
+    /// The watch shows the server with the status that was written, as the API server kept it.
+    fn see_status(&self, keep: impl FnOnce(&mut Value)) {
+        let path = format!("/apis/mcp-operator.dev/v1alpha1/namespaces/{NAMESPACE}/mcpservers/demo/status");
+        let written = self.api.get(&path).unwrap();
+        let mut object = serde_json::to_value(&*server("demo")).unwrap();
+        object["metadata"]["resourceVersion"] = written["metadata"]["resourceVersion"].clone();
+        object["status"] = written["status"].clone();
+        keep(&mut object["status"]);
+        self.see(serde_json::from_value(object).unwrap());
+    }
+
+    fn image(&self) -> String {
+        let deployment = self.api.get(&deployment_path()).unwrap();
+        deployment["spec"]["template"]["spec"]["containers"][0]["image"].as_str().unwrap().to_owned()
     }
 
     /// The watch shows the server.
@@ -506,4 +544,96 @@ async fn a_kind_that_the_cluster_lacks_is_neither_written_nor_pruned() {
     world.see(changed(server("demo")));
     world.reconcile().await.unwrap();
     assert!(world.api.requests().contains(&"DELETE httproutes/demo".to_owned()));
+}
+#[tokio::test(start_paused = true)]
+async fn what_a_cluster_does_in_pieces_is_told_once() {
+    let world = World::with(server("demo"));
+    world.reconcile().await.unwrap();
+    world.api.requests();
+    world.rollout(1, 1, 0);
+    let soon = world.reconcile().await.unwrap();
+    assert_eq!(soon, Action::requeue(Duration::from_millis(500)));
+    tokio::time::advance(Duration::from_millis(300)).await;
+    world.rollout(2, 1, 1);
+    assert_eq!(world.reconcile().await.unwrap(), Action::requeue(Duration::from_millis(200)));
+    assert_eq!(world.api.requests(), Vec::<String>::new());
+    tokio::time::advance(Duration::from_millis(200)).await;
+    world.reconcile().await.unwrap();
+    let requests = world.api.requests();
+    assert_eq!(requests.iter().filter(|request| request.starts_with("PATCH mcpservers")).count(), 1, "{requests:?}");
+    assert_eq!(world.condition("Available").0, "True");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_and_goes_at_once_is_not_told() {
+    let world = World::with(server("demo"));
+    world.reconcile().await.unwrap();
+    world.rollout(1, 1, 1);
+    world.reconcile().await.unwrap();
+    tokio::time::advance(Duration::from_secs(1)).await;
+    world.reconcile().await.unwrap();
+    world.api.requests();
+    for round in 0..10 {
+        world.rollout(2 + 2 * round, 1, 0);
+        world.reconcile().await.unwrap();
+        tokio::time::advance(Duration::from_millis(400)).await;
+        world.rollout(3 + 2 * round, 1, 1);
+        world.reconcile().await.unwrap();
+        tokio::time::advance(Duration::from_millis(400)).await;
+    }
+    assert_eq!(world.api.requests(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_definition_older_than_the_operator_costs_no_writes() {
+    let world = World::with(server("demo"));
+    world.reconcile().await.unwrap();
+    world.api.requests();
+    // What an older definition does not know the API server does not keep.
+    world.see_status(|status| {
+        status.as_object_mut().unwrap().remove("backend");
+        status.as_object_mut().unwrap().remove("selector");
+    });
+    world.reconcile().await.unwrap();
+    assert_eq!(world.api.requests(), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_whose_turn_has_not_come_keeps_its_pods() {
+    let world = World::with(server("demo"));
+    world.reconcile().await.unwrap();
+    world.rollout(1, 1, 1);
+    world.reconcile().await.unwrap();
+    tokio::time::advance(Duration::from_secs(1)).await;
+    world.reconcile().await.unwrap();
+    world.see_status(|_| {});
+    let deployment = world.ctx.cache.children(Kind::Deployment).get(&Key::new(NAMESPACE, "demo"));
+
+    let upgraded = world.restarted_with("mcp-server:new");
+    let other = Key::new(NAMESPACE, "other");
+    let turn = upgraded.ctx.upgrades.turn(&server("other").build(), &other, deployment.as_deref());
+    assert_eq!(turn.waits, None, "another server has the one place");
+    upgraded.api.requests();
+    upgraded.reconcile().await.unwrap();
+    assert_eq!(upgraded.image(), "mcp-server:test");
+    assert_eq!(upgraded.condition("Programmed").1, "UpgradePending");
+    assert_eq!(upgraded.condition("Ready").0, "True", "it goes on serving");
+    let requests = upgraded.api.requests();
+    assert!(!requests.iter().any(|request| request.contains("deployments")), "{requests:?}");
+    upgraded.reconcile().await.unwrap();
+    assert_eq!(upgraded.api.requests(), Vec::<String>::new(), "waiting costs nothing");
+
+    // A change of its own does not wait, and brings the image that it has.
+    let mut changed = server("demo").replicas(2).build();
+    changed.metadata.generation = Some(2);
+    changed.metadata.resource_version = Some("5000".to_owned());
+    upgraded.see(changed);
+    upgraded.reconcile().await.unwrap();
+    let deployment = upgraded.api.get(&deployment_path()).unwrap();
+    assert_eq!((deployment["spec"]["replicas"].as_i64(), upgraded.image().as_str()), (Some(2), "mcp-server:test"));
+
+    upgraded.ctx.upgrades.forget(&other);
+    upgraded.reconcile().await.unwrap();
+    assert_eq!(upgraded.image(), "mcp-server:new");
+    assert_eq!(upgraded.condition("Programmed").1, "Programmed");
 }
