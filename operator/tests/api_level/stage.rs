@@ -1,5 +1,6 @@
 //! A real control plane, and the operator's own binary in front of it.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::PathBuf;
@@ -99,6 +100,22 @@ impl Stage {
         let path = self.level.audit_log_path();
         let from = std::fs::metadata(&path)?.len();
         Ok(Audit { path, from })
+    }
+
+    /// Group and resource, and verb, of everything that the operator has asked for since the start.
+    pub fn verbs_of_operator(&self) -> Result<BTreeSet<(String, String)>> {
+        let log = std::fs::read_to_string(self.level.audit_log_path())?;
+        let requests = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).filter(is_operators);
+        let verbs = requests.filter(|request| request["objectRef"]["resource"].is_string()).map(|request| {
+            let object = &request["objectRef"];
+            let part = |key: &str| object[key].as_str().unwrap_or_default().to_owned();
+            let resource = match part("subresource") {
+                sub if sub.is_empty() => part("resource"),
+                sub => format!("{}/{sub}", part("resource")),
+            };
+            (format!("{}/{resource}", part("apiGroup")), request["verb"].as_str().unwrap_or_default().to_owned())
+        });
+        Ok(verbs.collect())
     }
 
     async fn eventually<T>(&self, what: &str, ask: impl AsyncFnMut() -> Result<Option<T>>) -> Result<T> {

@@ -1,10 +1,13 @@
 //! One promise each, and what several of them need.
 
 mod children;
+mod failures;
 mod migrations;
 mod ownership;
 mod process;
 mod references;
+mod replay;
+mod threats;
 
 use crate::stage::{Space, Stage, eventually};
 use anyhow::{Context, Result, ensure};
@@ -27,10 +30,13 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 pub use children::*;
+pub use failures::*;
 pub use migrations::*;
 pub use ownership::*;
 pub use process::*;
 pub use references::*;
+pub use replay::*;
+pub use threats::*;
 
 pub(crate) fn builtin() -> Value {
     json!({"backend": {"builtin": {}}})
