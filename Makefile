@@ -1,6 +1,6 @@
 # `make demo` on a fresh Debian-like machine with Rust, Go and Node, as root, is all that it takes.
 
-.PHONY: demo down test check conformance sdk-clients generate bench-runtime fuzz
+.PHONY: demo down test check conformance sdk-clients generate bench-runtime bench-operator fuzz
 
 # A real Kubernetes, the operator, two servers, and a client that we did not write
 demo:
@@ -40,3 +40,8 @@ generate:
 # What a request, a session and an idle process cost, beside bare rmcp and nginx: docs/performance.md. ARGS: --quick, --only TEXT
 bench-runtime:
 	@.ci/bench-runtime $(ARGS)
+
+# What a server costs the API server and the operator, beside a bare client: docs/performance.md. ARGS: --quick, --count N,
+# --only minimal
+bench-operator:
+	@.ci/bench-operator $(ARGS)

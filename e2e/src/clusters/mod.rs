@@ -29,7 +29,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-pub use self::api_level::ApiLevel;
+pub use self::api_level::{ApiLevel, Controllers};
 use self::existing::Existing;
 use self::kind::Kind;
 use self::native::Native;
