@@ -133,6 +133,7 @@ pub async fn orphans_do_not_keep_a_new_server_from_coming(stage: &mut Stage) -> 
         Ok(deployment.owner_references().is_empty().then_some(()))
     })
     .await?;
+    space.gone::<McpServer>("demo").await?;
     space.serve("demo", builtin()).await?;
     let conflict = space.condition("demo", "Programmed", |condition| condition.reason == "Conflict").await?;
     ensure!(conflict.message.contains("no owner reference"), "{conflict:?}");
