@@ -21,11 +21,13 @@ pub enum Run {
     Proxied,
     /// Three replicas of the fixture on the shell.
     Replicas,
+    /// Three pods: the fixture on bare rmcp, which keeps its sessions to itself, and the runtime before it.
+    Pods,
 }
 
 impl Run {
     /// What runs by default.
-    pub const REQUIRED: &[Self] = &[Self::Shell, Self::Proxied, Self::Replicas];
+    pub const REQUIRED: &[Self] = &[Self::Shell, Self::Proxied, Self::Replicas, Self::Pods];
 
     /// As on the command line.
     pub fn name(self) -> &'static str {
@@ -34,6 +36,7 @@ impl Run {
             Self::Shell => "shell",
             Self::Proxied => "proxied",
             Self::Replicas => "replicas",
+            Self::Pods => "pods",
         }
     }
 
@@ -43,6 +46,9 @@ impl Run {
             Self::Bare => "bare: the fixture on rmcp's own HTTP service, for comparison",
             Self::Shell => "shell: the fixture on the whole shell",
             Self::Replicas => "replicas: three replicas with one redis, each request to the next one",
+            Self::Pods => {
+                "pods: three byte proxies, each with a backend that keeps its sessions, each request to the next"
+            }
             Self::Proxied => "proxied: the fixture on bare rmcp, behind the runtime as byte proxy with the whole shell",
         }
     }
@@ -51,7 +57,7 @@ impl Run {
         match self {
             Self::Bare | Self::Shell | Self::Proxied => &Revision::ALL,
             // 2026-07-28 has no sessions; what listeners are told of, and tasks, live in the fixture's process.
-            Self::Replicas => &[Revision::Sessions],
+            Self::Replicas | Self::Pods => &[Revision::Sessions],
         }
     }
 
@@ -59,7 +65,7 @@ impl Run {
     pub async fn go(self, suite: &Suite, folder: &Path) -> Result<Vec<Report>> {
         let mut stage = Stage::set(folder).await?;
         let front = match self {
-            Self::Bare => Front::start(vec![stage.bare().await?], None, Manner::Pass).await?,
+            Self::Bare => Front::start(vec![stage.bare("bare").await?], None, Manner::Pass).await?,
             Self::Shell => Front::start(vec![stage.shell("shell").await?], Some(&stage.token), Manner::Pass).await?,
             Self::Replicas => {
                 let mut replicas = Vec::new();
@@ -68,8 +74,16 @@ impl Run {
                 }
                 Front::start(replicas, Some(&stage.token), Manner::Pass).await?
             }
+            Self::Pods => {
+                let mut pods = Vec::new();
+                for number in 1..=3 {
+                    let backend = stage.bare(&format!("backend-{number}")).await?;
+                    pods.push(stage.runtime(&format!("pod-{number}"), backend).await?);
+                }
+                Front::start(pods, Some(&stage.token), Manner::Pass).await?
+            }
             Self::Proxied => {
-                let upstream = stage.bare().await?;
+                let upstream = stage.bare("bare").await?;
                 let runtime = stage.runtime("proxy", upstream).await?;
                 Front::start(vec![runtime], Some(&stage.token), Manner::Pass).await?
             }

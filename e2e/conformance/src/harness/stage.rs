@@ -48,9 +48,9 @@ impl Stage {
     }
 
     /// Starts the fixture on rmcp's own HTTP service.
-    pub async fn bare(&mut self) -> Result<SocketAddr> {
+    pub async fn bare(&mut self, name: &str) -> Result<SocketAddr> {
         let arguments = ["--bare", "--listen", "127.0.0.1:0"];
-        let log = self.folder.join("bare.log");
+        let log = self.folder.join(format!("{name}.log"));
         let process = Process::start(&beside("conformance-server")?, &arguments, &log, serving).await?;
         Ok(self.keep(process))
     }
