@@ -84,19 +84,22 @@ impl Authenticator {
     }
 
     async fn decide(&self, parts: &Parts, asked: &PublicUrl) -> Result<Caller, Reason> {
-        let bearer = bearer::of(parts).map_err(|bearer::Malformed(words)| Reason::Malformed(words))?;
-        let Some(bearer::Bearer(token)) = bearer else {
+        let malformed = |bearer::Malformed(words)| Reason::Malformed(words);
+        let Some(bearer) = bearer::of(parts).map_err(malformed)? else {
             return if self.settings.anonymous { Ok(Caller::Anonymous) } else { Err(Reason::Missing) };
         };
 
-        if token.len() > token::MAX_BYTES {
+        if bearer.0.len() > token::MAX_BYTES {
             return Err(Reason::Invalid("the token is too long"));
         }
-        let digest = cache::digest(token, asked.origin());
+        let digest = cache::digest(bearer.0, asked.origin());
         let now = self.clock.unix();
         match self.tokens.get(&digest, now) {
             Some(principal) => Ok(Caller::Principal(principal)),
-            None => self.learn(token, digest, asked, now).await.map(Caller::Principal),
+            None => {
+                let token = bearer.token().map_err(malformed)?;
+                self.learn(token, digest, asked, now).await.map(Caller::Principal)
+            }
         }
     }
 

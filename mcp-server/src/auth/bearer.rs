@@ -7,9 +7,21 @@ use http::header::AUTHORIZATION;
 use http::request::Parts;
 use url::form_urlencoded;
 
-/// A token as it came. `Debug` does not show it.
+/// What came as a token. `Debug` does not show it.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Bearer<'a>(pub(super) &'a str);
+pub(super) struct Bearer<'a>(pub(super) &'a [u8]);
+
+impl<'a> Bearer<'a> {
+    /// The token, if it is one by its form. Who knows the very bytes already need not look at each of them.
+    pub(super) fn token(self) -> Result<&'a str, Malformed> {
+        let text = std::str::from_utf8(self.0).ok().filter(|text| text.is_ascii());
+        let token = text.ok_or(Malformed("the Authorization header is not ASCII"))?;
+        if !is_b64token(token) {
+            return Err(Malformed("the Authorization header is not `Bearer` and one token"));
+        }
+        Ok(token)
+    }
+}
 
 impl fmt::Debug for Bearer<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -34,16 +46,19 @@ pub(super) fn of(parts: &Parts) -> Result<Option<Bearer<'_>>, Malformed> {
     if headers.next().is_some() {
         return Err(Malformed("more than one Authorization header"));
     }
-    let value = header.to_str().map_err(|_| Malformed("the Authorization header is not ASCII"))?;
-    let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
-    if !scheme.eq_ignore_ascii_case("bearer") {
+    let value = header.as_bytes();
+    let (scheme, token) = value.split_at(value.iter().position(|byte| *byte == b' ').unwrap_or(value.len()));
+    if !scheme.eq_ignore_ascii_case(b"bearer") {
         return Ok(None);
     }
-    let token = token.trim_matches(' ');
-    if !is_b64token(token) {
-        return Err(Malformed("the Authorization header is not `Bearer` and one token"));
+    Ok(Some(Bearer(trim_spaces(token))))
+}
+
+fn trim_spaces(mut token: &[u8]) -> &[u8] {
+    while let [b' ', rest @ ..] | [rest @ .., b' '] = token {
+        token = rest;
     }
-    Ok(Some(Bearer(token)))
+    token
 }
 
 fn names_a_token(query: &str) -> bool {
@@ -71,10 +86,14 @@ mod tests {
         request.body(()).expect("a request").into_parts().0
     }
 
+    fn token(parts: &Parts) -> Result<Option<&str>, Malformed> {
+        of(parts)?.map(Bearer::token).transpose()
+    }
+
     #[test]
     fn the_scheme_is_case_insensitive_and_the_token_is_taken_whole() {
         for value in ["Bearer abc.d-e_f~+/==", "bearer abc.d-e_f~+/==", "BEARER  abc.d-e_f~+/=="] {
-            assert_eq!(of(&parts("/mcp", &[value])), Ok(Some(Bearer("abc.d-e_f~+/=="))), "{value}");
+            assert_eq!(token(&parts("/mcp", &[value])), Ok(Some("abc.d-e_f~+/==")), "{value}");
         }
     }
 
@@ -98,12 +117,12 @@ mod tests {
             ("/mcp?x=1&access%5Ftoken=a", &[]),
             ("/mcp?access_token=a", &["Bearer a"]),
         ] {
-            assert!(of(&parts(uri, headers)).is_err(), "{uri} {headers:?}");
+            assert!(token(&parts(uri, headers)).is_err(), "{uri} {headers:?}");
         }
     }
 
     #[test]
     fn debug_does_not_show_the_token() {
-        assert_eq!(format!("{:?}", Bearer("secret")), "Bearer(redacted)");
+        assert_eq!(format!("{:?}", Bearer(b"secret")), "Bearer(redacted)");
     }
 }
