@@ -42,6 +42,7 @@ impl Greeter {
 #[tokio::main]
 async fn main() -> Result<(), Failed> {
     let config = std::env::args().nth(1).unwrap_or_else(|| "config.yaml".to_owned());
-    Runtime::builder().config_file(config).handler(Greeter).run().await?;
+    // Quiet: it answers, and says nothing else. Leave that out for a server that logs to its client, or asks it something.
+    Runtime::builder().config_file(config).handler(Greeter).quiet().run().await?;
     Ok(())
 }
