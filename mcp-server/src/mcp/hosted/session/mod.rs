@@ -5,32 +5,34 @@
 //! (its capabilities say so) keeps its line: it may have kept the peer. A quiet one has none but for calls whose progress
 //! is asked for; its other calls are made here.
 
+mod outgoing;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
-use futures::future::BoxFuture;
 use http::request::Parts;
 use rmcp::model::{
     CancelledNotification, CancelledNotificationParam, ClientJsonRpcMessage, ClientNotification, ClientRequest,
-    ErrorData, GetExtensions as _, InitializeRequestParams, JsonRpcError, JsonRpcRequest, ProgressToken,
-    ProtocolVersion, RequestId, RequestMetaObject, ServerCapabilities, ServerConfig, ServerJsonRpcMessage,
-    ServerNotification, ServerRequest, ServerResult,
+    GetExtensions as _, InitializeRequestParams, ProgressToken, ProtocolVersion, RequestId, RequestMetaObject,
+    ServerCapabilities, ServerConfig,
 };
-use rmcp::service::{OriginatingRequestId, RequestContext, Service as _};
+use rmcp::service::{RequestContext, Service as _};
 use rmcp::{RoleServer, ServerHandler};
 use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
+use self::outgoing::ToSession;
+pub(super) use self::outgoing::asked_by;
 use super::guarded::Guarded;
-use super::line::{Line, Outlet};
+use super::line::Line;
 use super::request::{self, Typed};
 use super::stateless::context;
 use super::stream::{Kind, Stream};
-use super::{Mute, Shared, encode, outcome};
+use super::{Mute, Shared};
 use crate::mcp::calls::Call;
 use crate::mcp::session::Content;
 
@@ -303,36 +305,6 @@ impl<S: ServerHandler> Session<S> {
         }
     }
 
-    /// The client's answer to a request of ours. One that nobody waits for is ignored.
-    pub(super) fn answered(&self, message: ClientJsonRpcMessage) {
-        let id = match &message {
-            ClientJsonRpcMessage::Response(response) => Some(&response.id),
-            ClientJsonRpcMessage::Error(error) => error.id.as_ref(),
-            _ => None,
-        };
-        let Some(RequestId::String(name)) = id else { return };
-        let Some((of, line, number)) = asked_by(name) else { return };
-        if of != self.shared.replica.id() {
-            return;
-        }
-        let line = {
-            let mut state = self.lock();
-            if state.lines != line || state.asked.remove(&number).is_none() {
-                return;
-            }
-            state.line.clone()
-        };
-        let id = RequestId::Number(number);
-        let message = match message {
-            ClientJsonRpcMessage::Response(response) => ClientJsonRpcMessage::response(response.result, id),
-            ClientJsonRpcMessage::Error(error) => ClientJsonRpcMessage::error(error.error, Some(id)),
-            other => other,
-        };
-        if let Some(line) = line {
-            line.push(message);
-        }
-    }
-
     /// Lets go of what nobody needs any more.
     pub(super) fn rest(&self) {
         let line = {
@@ -348,90 +320,6 @@ impl<S: ServerHandler> Session<S> {
         drop(line);
     }
 
-    /// A message of the handler, to where it belongs. It is in its place when this returns.
-    fn route(&self, message: ServerJsonRpcMessage, line: u32) -> BoxFuture<'static, ()> {
-        let sent = match message {
-            ServerJsonRpcMessage::Response(response) => self.finish(&response.id, &Ok(response.result)),
-            ServerJsonRpcMessage::Error(JsonRpcError { id: Some(id), error, .. }) => self.finish(&id, &Err(error)),
-            ServerJsonRpcMessage::Error(_) => None,
-            ServerJsonRpcMessage::Request(request) => self.ask(request, line),
-            ServerJsonRpcMessage::Notification(notification) => {
-                let mut notification = notification;
-                let stream = self.stream_of(&mut notification.notification, line);
-                encode::message(&ServerJsonRpcMessage::Notification(notification)).map(|text| (stream, text))
-            }
-        };
-        match sent {
-            Some((stream, text)) => stream.push(&text).boxed(),
-            None => std::future::ready(()).boxed(),
-        }
-    }
-
-    /// The handler has answered.
-    fn finish(&self, id: &RequestId, result: &Result<ServerResult, ErrorData>) -> Option<(Arc<Stream>, Vec<u8>)> {
-        let RequestId::Number(number) = id else { return None };
-        let mut ongoing = {
-            let mut state = self.lock();
-            state.last_call = Instant::now();
-            let ongoing = state.calls.remove(number)?;
-            // What it has asked and did not wait for.
-            state.asked.retain(|_, stream| !Arc::ptr_eq(stream, &ongoing.stream));
-            ongoing
-        };
-        if let Some(call) = &mut ongoing.call {
-            call.finish(outcome(result));
-        }
-        ongoing.stream.finish(&encode::answer(Some(&ongoing.id), result));
-        None
-    }
-
-    /// A request of the handler to the client. Its id must be told from those of other lines and other replicas.
-    fn ask(&self, mut request: JsonRpcRequest<ServerRequest>, line: u32) -> Option<(Arc<Stream>, Vec<u8>)> {
-        let RequestId::Number(number) = request.id else { return None };
-        let origin = request.request.extensions().get::<OriginatingRequestId>().cloned();
-        let stream = {
-            let mut state = self.lock();
-            let call = match origin {
-                Some(OriginatingRequestId(RequestId::Number(call))) => state.calls.get(&call),
-                _ => only(&state.calls),
-            };
-            let stream = Arc::clone(call.map_or(&self.beside, |call| &call.stream));
-            state.asked.insert(number, Arc::clone(&stream));
-            stream
-        };
-        request.id = RequestId::String(format!("{}:{line}:{number}", self.shared.replica.id()).into());
-        encode::message(&ServerJsonRpcMessage::Request(request)).map(|text| (stream, text))
-    }
-
-    /// Where a notification belongs: what a call says of itself to the call, all else beside the calls.
-    fn stream_of(&self, notification: &mut ServerNotification, line: u32) -> Arc<Stream> {
-        let mut state = self.lock();
-        let stream = match notification {
-            ServerNotification::ProgressNotification(progress) => {
-                let token = Some(&progress.params.progress_token);
-                state.calls.values().find(|call| call.progress.as_ref() == token).map(|call| &call.stream)
-            }
-            // Nothing says which call it is about, but for where there is only one.
-            ServerNotification::LoggingMessageNotification(_) | ServerNotification::CustomNotification(_) => {
-                only(&state.calls).map(|call| &call.stream)
-            }
-            ServerNotification::CancelledNotification(cancelled) => {
-                let asked = match cancelled.params.request_id {
-                    Some(RequestId::Number(number)) => state.asked.remove(&number).map(|stream| (number, stream)),
-                    _ => None,
-                };
-                if let Some((number, stream)) = asked {
-                    let name = format!("{}:{line}:{number}", self.shared.replica.id());
-                    cancelled.params.request_id = Some(RequestId::String(name.into()));
-                    return stream;
-                }
-                None
-            }
-            _ => None,
-        };
-        Arc::clone(stream.unwrap_or(&self.beside))
-    }
-
     /// No code under the lock can panic half-way through a change.
     fn lock(&self) -> MutexGuard<'_, State<S>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -440,18 +328,6 @@ impl<S: ServerHandler> Session<S> {
 
 /// Ends the names of streams that belong to no call.
 pub(super) const BESIDE: char = 'b';
-
-/// Replica, line and number of a request of ours.
-pub(super) fn asked_by(name: &str) -> Option<(&str, u32, i64)> {
-    let mut parts = name.split(':');
-    let found = (parts.next()?, parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
-    parts.next().is_none().then_some(found)
-}
-
-fn only(calls: &HashMap<i64, Ongoing>) -> Option<&Ongoing> {
-    let mut calls = calls.values();
-    calls.next().filter(|_| calls.next().is_none())
-}
 
 /// A handler with these capabilities sends what no client has asked for.
 pub(super) fn speaks(info: &ServerConfig) -> bool {
@@ -471,20 +347,5 @@ fn logged(stream: Stream, wanted: bool, shared: &Shared, session: &str, request:
             stream.with_log(Arc::clone(events), key, request.map(|id| id.get().to_owned()))
         }
         None => stream,
-    }
-}
-
-/// Messages of a session's line.
-struct ToSession<S: ServerHandler> {
-    session: Weak<Session<S>>,
-    line: u32,
-}
-
-impl<S: ServerHandler> Outlet for ToSession<S> {
-    fn send(&self, message: ServerJsonRpcMessage) -> BoxFuture<'static, ()> {
-        match self.session.upgrade() {
-            Some(session) => session.route(message, self.line),
-            None => std::future::ready(()).boxed(),
-        }
     }
 }
