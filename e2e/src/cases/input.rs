@@ -29,7 +29,7 @@ const REFUSED: &[(&str, &str, &[&str])] = &[
     (
         "Redis sessions without redis",
         "backend: {builtin: {}}\nsessions: {store: Redis}\n",
-        &["needs redis.urlSecretRef"],
+        &["sessions.store: Redis needs redis"],
     ),
     (
         "a snippet",
