@@ -90,7 +90,7 @@ impl Authenticator {
         };
 
         if bearer.0.len() > token::MAX_BYTES {
-            return Err(Reason::Invalid("the token is too long"));
+            return Err(bearer.token().map_or_else(malformed, |_| Reason::Invalid("the token is too long")));
         }
         let digest = cache::digest(bearer.0, asked.origin());
         let now = self.clock.unix();

@@ -15,7 +15,7 @@ impl<'a> Bearer<'a> {
     /// The token, if it is one by its form. Who knows the very bytes already need not look at each of them.
     pub(super) fn token(self) -> Result<&'a str, Malformed> {
         let text = std::str::from_utf8(self.0).ok().filter(|text| text.is_ascii());
-        let token = text.ok_or(Malformed("the Authorization header is not ASCII"))?;
+        let token = text.ok_or(NOT_ASCII)?;
         if !is_b64token(token) {
             return Err(Malformed("the Authorization header is not `Bearer` and one token"));
         }
@@ -33,6 +33,8 @@ impl fmt::Debug for Bearer<'_> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Malformed(pub(super) &'static str);
 
+const NOT_ASCII: Malformed = Malformed("the Authorization header is not ASCII");
+
 /// The request's token. `None`: it carries none, or credentials of a scheme that we do not know.
 pub(super) fn of(parts: &Parts) -> Result<Option<Bearer<'_>>, Malformed> {
     // Query strings end up in the logs of every hop, so that a token there is refused even beside a good header.
@@ -49,7 +51,7 @@ pub(super) fn of(parts: &Parts) -> Result<Option<Bearer<'_>>, Malformed> {
     let value = header.as_bytes();
     let (scheme, token) = value.split_at(value.iter().position(|byte| *byte == b' ').unwrap_or(value.len()));
     if !scheme.eq_ignore_ascii_case(b"bearer") {
-        return Ok(None);
+        return if value.is_ascii() { Ok(None) } else { Err(NOT_ASCII) };
     }
     Ok(Some(Bearer(trim_spaces(token))))
 }
@@ -101,6 +103,9 @@ mod tests {
     fn no_header_or_another_scheme_is_no_token() {
         assert_eq!(of(&parts("/mcp", &[])), Ok(None));
         assert_eq!(of(&parts("/mcp?query=access_token", &["Basic dTpw"])), Ok(None));
+        assert!(
+            of(&parts("/mcp", &["B\u{e4}sic dTpw"])).is_err() && token(&parts("/mcp", &["Bearer \u{e4}"])).is_err()
+        );
     }
 
     #[test]
