@@ -57,13 +57,14 @@ pub struct Runtime {
     sources: Sources,
     config: Option<Box<Config>>,
     handler: Option<Handler>,
+    quiet: bool,
 }
 
 impl Runtime {
     /// Without anything said it serves the built-in tools at <http://127.0.0.1:8000/mcp>.
     #[must_use]
     pub fn builder() -> Self {
-        Self { sources: Sources::default(), config: None, handler: None }
+        Self { sources: Sources::default(), config: None, handler: None, quiet: false }
     }
 
     /// The configuration as a value. It is not reloaded.
@@ -108,7 +109,7 @@ impl Runtime {
     /// The handler says nothing but answers, and progress where it was asked for: [`Handler::quiet`].
     #[must_use]
     pub fn quiet(self) -> Self {
-        Self { handler: self.handler.map(Handler::quiet), ..self }
+        Self { quiet: true, ..self }
     }
 
     /// Reads and checks the configuration.
@@ -138,7 +139,8 @@ impl Runtime {
         // Before anything slow: a signal during the start must end it properly.
         let signals = signals().map_err(Failed::Signals)?;
         let reloads = self.config.is_none();
-        let app = App::start_with(loaded, self.handler).await?;
+        let handler = self.handler.map(|handler| if self.quiet { handler.quiet() } else { handler });
+        let app = App::start_with(loaded, handler).await?;
         reopen_on_hangup(Arc::clone(&app)).map_err(Failed::Signals)?;
         let server = Server::bind(Arc::clone(&app)).await?;
         announce(&app, &server);
