@@ -305,12 +305,12 @@ impl<S: ServerHandler> Served for Hosted<S> {
     }
 
     fn kept_events(&self) -> (usize, usize) {
-        let kept = std::cell::Cell::new((0, 0));
+        let mut kept = (0, 0);
         self.gate.for_each(|session| {
-            let ((streams, bytes), (more, of_them)) = (kept.get(), session.kept_events());
-            kept.set((streams + more, bytes + of_them));
+            let (streams, bytes) = session.kept_events();
+            kept = (kept.0 + streams, kept.1 + bytes);
         });
-        kept.get()
+        kept
     }
 }
 

@@ -297,7 +297,7 @@ impl<T: Content> Gate<T> {
     }
 
     /// Calls `act` with what each session holds.
-    pub(crate) fn for_each(&self, act: impl Fn(&T)) {
+    pub(crate) fn for_each(&self, mut act: impl FnMut(&T)) {
         self.table.all().iter().for_each(|entry| act(&entry.content));
     }
 

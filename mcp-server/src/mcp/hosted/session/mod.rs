@@ -212,20 +212,24 @@ impl<S: ServerHandler> Session<S> {
             _under_way: self.shared.calls.token(),
         };
         state.calls.insert(number, ongoing);
-        let line = if mute.is_none() { Some(self.line_of(&mut state)) } else { None };
-        drop(state);
         let number = RequestId::Number(number);
-        if let Some((peer, cancel)) = mute {
-            let Typed { request, meta } = typed;
-            let mut context = context(number.clone(), peer, self.about_client(meta), parts);
-            context.ct = cancel;
-            self.run(number, request, context);
-        } else if let Some(line) = line {
-            let mut message = request::message(typed, number);
-            if let ClientJsonRpcMessage::Request(request) = &mut message {
-                request.request.extensions_mut().insert(parts);
+        match mute {
+            Some((peer, cancel)) => {
+                drop(state);
+                let Typed { request, meta } = typed;
+                let mut context = context(number.clone(), peer, self.about_client(meta), parts);
+                context.ct = cancel;
+                self.run(number, request, context);
             }
-            line.push(message);
+            None => {
+                let line = self.line_of(&mut state);
+                drop(state);
+                let mut message = request::message(typed, number);
+                if let ClientJsonRpcMessage::Request(request) = &mut message {
+                    request.request.extensions_mut().insert(parts);
+                }
+                line.push(message);
+            }
         }
         Ok(stream)
     }
