@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::Response;
@@ -25,6 +25,7 @@ use crate::backend::Outcome;
 use crate::mcp::envelope::Envelope;
 use crate::mcp::session::Refusal;
 use crate::mcp::{farewell, is_event_stream};
+use crate::state::wall_clock;
 use crate::wire::{Fault, Reply};
 
 /// How often a holder that has not answered yet is looked after.
@@ -46,7 +47,7 @@ impl Peers {
             to: &holder.replica,
             from: self.id(),
             number: self.number.fetch_add(1, Ordering::Relaxed) + 1,
-            now: now(),
+            now: wall_clock(),
         };
         let (value, seal) = Head::new(&way, request, &body).seal(&self.key).ok_or(Refusal::Unavailable)?;
         let mut sent = Request::new(Full::new(body));
@@ -206,9 +207,4 @@ impl http_body::Body for Leg {
     fn size_hint(&self) -> SizeHint {
         self.inner.as_ref().map_or(SizeHint::with_exact(0), http_body::Body::size_hint)
     }
-}
-
-/// Seconds since 1970.
-pub(super) fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

@@ -15,7 +15,7 @@ use http::{HeaderValue, Method, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use tracing::Instrument as _;
 
-use super::forward::{answered_to, now};
+use super::forward::answered_to;
 use super::head::Head;
 use super::{Forwarded, HEADER, PATH, Peers};
 use crate::auth::Caller;
@@ -23,6 +23,7 @@ use crate::http::{Activity, RequestId};
 use crate::mcp::body::held;
 use crate::mcp::envelope::Envelope;
 use crate::mcp::{Endpoint, envelope};
+use crate::state::wall_clock;
 
 /// A replica sends what it has at once.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
@@ -72,7 +73,7 @@ impl Desk {
         if head.to != self.peers.id() {
             return Err((StatusCode::MISDIRECTED_REQUEST, "meant for another replica"));
         }
-        let now = now();
+        let now = wall_clock();
         if !head.is_fresh(now) {
             return Err((StatusCode::UNAUTHORIZED, "sealed too long ago, or the clocks differ"));
         }

@@ -75,13 +75,13 @@ const DISCOVER: &str = r#"{"jsonrpc":"2.0","id":1,"method":"server/discover","pa
 #[tokio::test]
 async fn a_sealed_request_is_answered_once() {
     let (a, b) = (Replica::start(7).await, Replica::start(7).await);
-    let (status, body, signed) = b.take(b.sealed(&a, 1, now(), DISCOVER)).await;
+    let (status, body, signed) = b.take(b.sealed(&a, 1, wall_clock(), DISCOVER)).await;
     assert_eq!((status, signed), (StatusCode::OK, true), "{body}");
     let messages = body.lines().filter_map(|line| serde_json::from_str(line.trim_start_matches("data:")).ok());
     assert_eq!(messages.map(|message: Value| message["id"].clone()).collect::<Vec<_>>(), [1]);
-    let again = b.take(b.sealed(&a, 1, now(), DISCOVER)).await;
+    let again = b.take(b.sealed(&a, 1, wall_clock(), DISCOVER)).await;
     assert_eq!(again, (StatusCode::UNAUTHORIZED, "seen before".to_owned(), false));
-    assert_eq!(b.take(b.sealed(&a, 2, now(), DISCOVER)).await.0, StatusCode::OK);
+    assert_eq!(b.take(b.sealed(&a, 2, wall_clock(), DISCOVER)).await.0, StatusCode::OK);
 }
 
 #[tokio::test]
@@ -91,17 +91,17 @@ async fn what_is_forged_old_changed_or_meant_for_another_is_refused() {
     let unauthorized = |reason: &str| (StatusCode::UNAUTHORIZED, reason.to_owned(), false);
     let bare = Request::post(PATH).body(Body::from(DISCOVER)).unwrap();
     assert_eq!(b.take(bare).await, unauthorized("no seal"));
-    assert_eq!(b.take(b.sealed(&stranger, 1, now(), DISCOVER)).await, unauthorized("no such seal"));
-    let old = b.take(b.sealed(&a, 1, now() - 60, DISCOVER)).await;
+    assert_eq!(b.take(b.sealed(&stranger, 1, wall_clock(), DISCOVER)).await, unauthorized("no such seal"));
+    let old = b.take(b.sealed(&a, 1, wall_clock() - 60, DISCOVER)).await;
     assert_eq!(old, unauthorized("sealed too long ago, or the clocks differ"));
-    let mut changed = b.sealed(&a, 1, now(), DISCOVER);
+    let mut changed = b.sealed(&a, 1, wall_clock(), DISCOVER);
     *changed.body_mut() = Body::from(DISCOVER.replace("discover", "Discover"));
     assert_eq!(b.take(changed).await, unauthorized("the body is another"));
-    let misdirected = b.take(a.sealed(&a, 1, now(), DISCOVER)).await;
+    let misdirected = b.take(a.sealed(&a, 1, wall_clock(), DISCOVER)).await;
     assert_eq!(misdirected.0, StatusCode::MISDIRECTED_REQUEST);
     let large = "x".repeat(1001);
-    assert_eq!(b.take(b.sealed(&a, 2, now(), &large)).await.0, StatusCode::BAD_REQUEST);
-    assert_eq!(b.take(b.sealed(&a, 3, now(), "junk")).await.0, StatusCode::BAD_REQUEST);
+    assert_eq!(b.take(b.sealed(&a, 2, wall_clock(), &large)).await.0, StatusCode::BAD_REQUEST);
+    assert_eq!(b.take(b.sealed(&a, 3, wall_clock(), "junk")).await.0, StatusCode::BAD_REQUEST);
 }
 
 #[tokio::test]

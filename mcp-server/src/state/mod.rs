@@ -28,6 +28,7 @@ pub(crate) use self::keys::random_bytes;
 pub(crate) use self::keys::rotating::{PeerKey, StateKeys};
 pub use self::redis::{Redis, Unavailable, Waiting};
 pub use self::replica::Replica;
+pub(crate) use self::replica::wall_clock;
 pub use self::script::Script;
 
 /// Why the state cannot be opened.

@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock, Weak};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::Notify;
 
@@ -16,6 +16,11 @@ const BEAT: Duration = Duration::from_secs(3);
 const BEAT_UNANNOUNCED: Duration = Duration::from_millis(500);
 /// A replica without a sign for so long is gone.
 const GONE_AFTER: Duration = Duration::from_secs(10);
+
+/// Seconds since 1970, for what one replica says and another checks.
+pub(crate) fn wall_clock() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
 
 /// See the module.
 pub struct Replica {

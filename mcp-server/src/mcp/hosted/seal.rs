@@ -3,7 +3,6 @@
 //! same principal, the same method, name and arguments, and for a while.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::aead::{Aad, Nonce};
 use base64::Engine as _;
@@ -84,11 +83,6 @@ impl Seal {
         }
         String::from_utf8(state.to_vec()).map_err(|_| Broken)
     }
-}
-
-/// Seconds since 1970: a state may come back to another replica.
-pub(super) fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 #[cfg(test)]

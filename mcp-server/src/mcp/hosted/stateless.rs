@@ -26,7 +26,7 @@ use super::body::{self, Source};
 use super::guarded::Guarded;
 use super::line::{Line, Outlet, Silent};
 use super::request::{self, Typed};
-use super::seal::{Purpose, now};
+use super::seal::Purpose;
 use super::stream::{Begun, Kind, Reader, Replaced, Stream};
 use super::{Hosted, Shared, encode, outcome, unfit};
 use crate::auth::Caller;
@@ -34,6 +34,7 @@ use crate::mcp::calls::Call;
 use crate::mcp::envelope::Envelope;
 use crate::mcp::error::{Failure, code};
 use crate::mcp::session::{Owner, Refusal};
+use crate::state::wall_clock;
 
 /// How long a handler that listens may take to end properly when the process does.
 const GOODBYE: Duration = Duration::from_secs(2);
@@ -121,7 +122,7 @@ impl<S: ServerHandler> Hosted<S> {
         };
         let Some(sealed) = sealed.take() else { return Ok(()) };
         let opened = Purpose::of(request, &self.shared.owner(parts))
-            .and_then(|purpose| self.shared.seal.open(&sealed, &purpose, now()).ok());
+            .and_then(|purpose| self.shared.seal.open(&sealed, &purpose, wall_clock()).ok());
         let Some(opened) = opened else {
             let message = "The requestState is not one that was given for this call, or it is too old.";
             return Err(Failure::new(StatusCode::OK, code::INVALID_PARAMS, message));
@@ -160,7 +161,7 @@ impl Origin {
     fn seal(&self, state: &str) -> Option<String> {
         let Typed { request, .. } = request::request(&self.envelope).ok()?;
         let owner = Owner::of(&self.caller, self.shared.state.session_key());
-        self.shared.seal.seal(state, &Purpose::of(&request, &owner)?, now())
+        self.shared.seal.seal(state, &Purpose::of(&request, &owner)?, wall_clock())
     }
 }
 
