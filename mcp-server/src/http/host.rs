@@ -25,7 +25,7 @@ pub struct Hosts {
     known: HashMap<String, Vec<Asked>>,
     loopback: bool,
     /// The loopback name that was asked for last: making a URL of it takes longer than all else here.
-    last_loopback: Arc<ArcSwapOption<Asked>>,
+    last_loopback: Arc<ArcSwapOption<PublicUrl>>,
 }
 
 impl Hosts {
@@ -63,17 +63,15 @@ impl Hosts {
         if !self.loopback {
             return None;
         }
-        if let Some(last) = &*self.last_loopback.load()
-            && last.authority() == host
-        {
-            return Some(Asked::clone(last));
+        if let Some(last) = self.last_loopback.load_full().filter(|last| last.authority() == host) {
+            return Some(Asked(last));
         }
         let authority: Authority = host.parse().ok()?;
         let is_loopback = matches!(authority.host(), "localhost" | "127.0.0.1" | "[::1]");
         let url = is_loopback.then(|| PublicUrl::try_from(format!("http://{host}")).ok())??;
-        let asked = Asked(Arc::new(url));
-        self.last_loopback.store(Some(Arc::new(asked.clone())));
-        Some(asked)
+        let url = Arc::new(url);
+        self.last_loopback.store(Some(Arc::clone(&url)));
+        Some(Asked(url))
     }
 
     /// A page of this server itself.

@@ -48,7 +48,7 @@ impl fmt::Debug for SessionKey {
 impl SessionKey {
     /// Reads the file `session` of that directory, and those that verify.
     pub(crate) async fn read(dir: &Path) -> Result<Self, String> {
-        Ok(Self(ArcSwap::from_pointee(Ring::read(dir.to_owned()).await?)))
+        Ok(Self(ArcSwap::from_pointee(Ring::read(dir).await?)))
     }
 
     /// A key that lives with the process.
@@ -66,7 +66,7 @@ impl SessionKey {
         self.0.load().verify.each_ref().map(|key| key.as_ref().map(|key| digest(key, parts)))
     }
 
-    async fn look_at(&self, dir: PathBuf) {
+    async fn look_at(&self, dir: &Path) {
         match Ring::read(dir).await {
             Ok(ring) if ring.read == self.0.load().read => {}
             Ok(ring) => {
@@ -83,7 +83,7 @@ pub(super) async fn watch(state: Weak<State>, dir: PathBuf) {
     loop {
         tokio::time::sleep(WATCH).await;
         let Some(state) = state.upgrade() else { return };
-        state.session_key.look_at(dir.clone()).await;
+        state.session_key.look_at(&dir).await;
         state.request_state_keys.look_at(&dir).await;
         if let Some(peers) = &state.peers {
             peers.key().look_at(&dir).await;
@@ -92,8 +92,8 @@ pub(super) async fn watch(state: Weak<State>, dir: PathBuf) {
 }
 
 impl Ring {
-    async fn read(dir: PathBuf) -> Result<Self, String> {
-        let files = Files::read(&dir, "session").await?;
+    async fn read(dir: &Path) -> Result<Self, String> {
+        let files = Files::read(dir, "session").await?;
         let missing = || format!("{} does not exist", dir.join("session").display());
         files.map(Self::of).ok_or_else(missing)
     }
@@ -183,13 +183,13 @@ mod tests {
 
         write("session.previous", 1);
         write("session", 2);
-        key.look_at(dir.path().to_owned()).await;
+        key.look_at(dir.path()).await;
         assert_ne!(key.digest(&["a"]), before);
         assert_eq!(key.other_digests(&["a"]), [Some(before), None]);
 
         // A file that is half written changes nothing.
         std::fs::write(dir.path().join("session"), [3; 5]).expect("written");
-        key.look_at(dir.path().to_owned()).await;
+        key.look_at(dir.path()).await;
         assert_eq!(key.other_digests(&["a"]), [Some(before), None]);
     }
 

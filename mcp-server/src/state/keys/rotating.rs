@@ -2,13 +2,13 @@
 //! was replaced opens for as long as something that it sealed may be under way, whether or not it is kept as a file.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 use aws_lc_rs::aead::{AES_256_GCM, RandomizedNonceKey};
 use aws_lc_rs::hmac;
 use sha2::{Digest as _, Sha256};
-use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::Files;
