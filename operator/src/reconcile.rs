@@ -155,8 +155,7 @@ async fn act(server: &McpServer, plan: &Plan, ctx: &Context) -> Outcome {
 
 /// Whether this very spec was written before.
 fn is_programmed(server: &McpServer) -> bool {
-    let conditions = server.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
-    let programmed = status::find(conditions, status::Type::Programmed);
+    let programmed = status::find(status::conditions(server), status::Type::Programmed);
     programmed.is_some_and(|condition| {
         condition.status == "True" && condition.observed_generation == server.metadata.generation
     })

@@ -20,7 +20,7 @@ use crate::cache::{Cache, Child, Key};
 use crate::kind::Kind;
 use crate::metrics::Metrics;
 use crate::queue::Queue;
-use crate::status::{Reason, Type, find};
+use crate::status::{Reason, Type, conditions, find};
 
 /// Annotation of the Deployment of a server that was ready with another image of the runtime: that image.
 pub const BEFORE: &str = "mcp-operator.dev/runtime-before";
@@ -86,8 +86,7 @@ impl Upgrades {
             let Some(deployment) = cache.children(Kind::Deployment).get(&key) else { continue };
             let is_upgraded =
                 deployment.runtime().is_some_and(|(image, before)| image == self.image && before.is_some());
-            let conditions = object.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
-            if is_upgraded && object.spec.runtime.image.is_none() && !is_true(conditions, Type::Ready) {
+            if is_upgraded && object.spec.runtime.image.is_none() && !is_true(conditions(object), Type::Ready) {
                 state.rolling.insert(key, Rolling { was_ready: true, failed: false });
             }
         }
@@ -105,8 +104,7 @@ impl Upgrades {
         if image == self.image {
             return Turn { before: before.map(str::to_owned), ..Turn::default() };
         }
-        let conditions = server.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
-        let was_ready = is_true(conditions, Type::Ready);
+        let was_ready = is_true(conditions(server), Type::Ready);
         let mut state = self.state();
         if !state.rolling.contains_key(key) {
             let halted = state.has_failed();

@@ -248,9 +248,7 @@ impl Child {
             _ => None,
         }
     }
-}
 
-impl Child {
     /// Image of the runtime in a Deployment's template, and the one with which the server was ready before.
     #[must_use]
     pub fn runtime(&self) -> Option<(&str, Option<&str>)> {

@@ -16,7 +16,7 @@ use mcp_server_config::{
 use url::Url;
 
 use super::endpoint::{self, Backend, Ports};
-use super::identity::{BOOT, CONFIG};
+use super::identity::{BOOT, CONFIG, short_digest};
 use super::yaml::{self, number};
 use super::{Identity, Invalid, Resolved, mounts};
 use crate::exposure;
@@ -38,9 +38,7 @@ pub fn build(id: &Identity, spec: &McpServerSpec, refs: &Resolved) -> Result<Con
         Invalid::new("spec", format!("the runtime would refuse it ({refused})"), "change what it names")
     })?;
     let text = yaml::document(&config, id)?;
-    let digest = mcp_server_config::digest(&text);
-    let hash: String = digest.trim_start_matches("sha256:").chars().take(HASH_DIGITS).collect();
-    let mut metadata = id.meta(id.boot_config_name(&hash));
+    let mut metadata = id.meta(id.boot_config_name(&short_digest(&text, HASH_DIGITS)));
     metadata.labels.get_or_insert_default().insert(CONFIG.to_owned(), BOOT.to_owned());
     Ok(ConfigMap {
         metadata,

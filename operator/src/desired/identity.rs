@@ -123,3 +123,8 @@ impl Identity {
         }
     }
 }
+
+/// So many hexadecimal digits of the text's digest, for the names of what is made of it.
+pub(super) fn short_digest(text: &str, digits: usize) -> String {
+    mcp_server_config::digest(text).trim_start_matches("sha256:").chars().take(digits).collect()
+}

@@ -10,7 +10,6 @@ use std::fmt;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-
 use mcp_crds::McpServer;
 
 use super::identity::Identity;
@@ -21,9 +20,6 @@ pub const SESSION: &str = "session";
 pub const REQUEST_STATE: &str = "request-state";
 /// Forwarding between the pods of one server.
 pub const PEER: &str = "peer";
-
-/// The names, in the order of [`Material::encoded`].
-pub const NAMES: [&str; 3] = [SESSION, REQUEST_STATE, PEER];
 
 /// Annotation of the McpServer: any new value has the keys made anew.
 pub const ROTATE: &str = "mcp-operator.dev/rotate-keys";
@@ -48,14 +44,12 @@ pub struct Material {
 }
 
 impl Material {
-    /// The keys as a Secret has them, in the order of [`NAMES`].
+    /// Each key under its name, as a Secret has it.
     #[must_use]
-    pub fn encoded(&self) -> [String; 3] {
+    pub fn entries(&self) -> [(&'static str, ByteString); 3] {
         let Self { session, request_state, peer } = self;
-        [session, request_state, peer].map(|key| {
-            let value = serde_json::to_value(ByteString(key.to_vec())).unwrap_or_default();
-            value.as_str().unwrap_or_default().to_owned()
-        })
+        [(SESSION, session), (REQUEST_STATE, request_state), (PEER, peer)]
+            .map(|(name, key)| (name, ByteString(key.to_vec())))
     }
 }
 
@@ -87,19 +81,13 @@ impl Template {
     /// The Secret to POST. `rotation` is its annotation of that name.
     #[must_use]
     pub fn with(&self, material: &Material, rotation: String) -> Secret {
-        let Material { session, request_state, peer } = material;
-        let entry = |key: &str, value: &[u8]| (key.to_owned(), ByteString(value.to_vec()));
         Secret {
             metadata: ObjectMeta {
                 annotations: Some(BTreeMap::from([(ROTATION.to_owned(), rotation)])),
                 ..self.0.clone()
             },
             type_: Some("Opaque".to_owned()),
-            data: Some(BTreeMap::from([
-                entry(SESSION, session),
-                entry(REQUEST_STATE, request_state),
-                entry(PEER, peer),
-            ])),
+            data: Some(material.entries().map(|(name, key)| (name.to_owned(), key)).into()),
             ..Secret::default()
         }
     }

@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::{Container, EnvVar, EnvVarSource, PodSpec, PodTe
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use mcp_crds::{Database, McpServerSpec, Migrations, PullPolicy};
 
+use super::identity::short_digest;
 use super::{Identity, Invalid, convert, hardening, service_account};
 
 /// Name of the container.
@@ -75,8 +76,7 @@ fn hash(image: &str, database: &Database, given: &Migrations) -> String {
         ttl_seconds_after_finished: _,
     } = given;
     let what = serde_json::json!([image, database.url_secret_ref, command, args, env, env_from]);
-    let digest = mcp_server_config::digest(&what.to_string());
-    digest.trim_start_matches("sha256:").chars().take(HASH_DIGITS).collect()
+    short_digest(&what.to_string(), HASH_DIGITS)
 }
 
 /// The user's labels and annotations stay with the server's pods: what they ask for (a mesh's sidecar) would keep a Job

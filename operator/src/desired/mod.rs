@@ -127,7 +127,7 @@ pub fn desired(server: &McpServer, refs: &Resolved, settings: &Settings) -> Resu
         network_policy: network_policy::build(&id, spec, settings),
         service: service::build(&id, spec, profile.clone()),
         deployment: deployment::build(&id, spec, refs, settings, &boot_config.name_any(), migrated)?,
-        migrations: migrations.clone(),
+        migrations,
         disruption_budget: disruption_budget::build(&id, spec),
         autoscaler: autoscaler::build(&id, spec),
         ingress: ingress::build(&id, spec, refs, profile),

@@ -10,6 +10,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use mcp_crds::{CaBundle, KeyRef, McpServerSpec, Redis};
 
 use super::Identity;
+use super::identity::short_digest;
 
 /// Key of the boot ConfigMap.
 pub const BOOT_FILE: &str = "config.yaml";
@@ -53,6 +54,8 @@ const CLIENTS_DIR: &str = "/etc/mcp-server/clients";
 const CLIENT_SECRET_FILE: &str = "secret";
 const CA_DIR: &str = "/etc/mcp-server/ca";
 const CA_FILE: &str = "ca.crt";
+/// Hexadecimal digits that tell the sources of files apart.
+const SOURCE_DIGITS: usize = 10;
 
 /// Readable for owner and group (`fsGroup`), nobody else.
 const PRIVATE: i32 = 0o440;
@@ -172,15 +175,11 @@ fn ca_id(bundle: &CaBundle) -> String {
     let part = |kind: &str, reference: &Option<KeyRef>| {
         reference.as_ref().map(|KeyRef { name, key }| format!("{kind}/{name}/{key}")).unwrap_or_default()
     };
-    short_digest(&format!("{}{}", part("configmap", config_map_key_ref), part("secret", secret_key_ref)))
+    short_digest(&format!("{}{}", part("configmap", config_map_key_ref), part("secret", secret_key_ref)), SOURCE_DIGITS)
 }
 
 fn client_id(KeyRef { name, key }: &KeyRef) -> String {
-    short_digest(&format!("{name}/{key}"))
-}
-
-fn short_digest(source: &str) -> String {
-    mcp_server_config::digest(source).trim_start_matches("sha256:").chars().take(10).collect()
+    short_digest(&format!("{name}/{key}"), SOURCE_DIGITS)
 }
 
 fn config_map(volume: &str, name: &str, item: Option<(&str, &str)>) -> Volume {

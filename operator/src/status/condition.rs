@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use mcp_crds::McpServer;
 
 use super::Reason;
 
@@ -136,6 +137,12 @@ impl Verdict {
             last_transition_time: since,
         }
     }
+}
+
+/// What was last said of a server.
+#[must_use]
+pub fn conditions(server: &McpServer) -> &[Condition] {
+    server.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default()
 }
 
 /// The condition of that type.

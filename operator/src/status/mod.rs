@@ -23,7 +23,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use mcp_crds::{Address, McpServer, McpServerSpec, McpServerStatus, SessionStore};
 
 pub use available::Stage;
-pub use condition::{Truth, Type, Verdict, find};
+pub use condition::{Truth, Type, Verdict, conditions, find};
 pub use exposed::Route;
 pub use patience::patience;
 pub use reason::{Reason, documentation};
