@@ -3,6 +3,9 @@
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
+const PERIOD_RULE: &str = "self.matches('^[1-9][0-9]{0,5}[smh]$')";
+const PERIOD_MESSAGE: &str = "write a number and s, m or h, as in 30s, 1m or 1h";
+
 /// How often clients may call. A rate is that of all pods together: with `redis` they share it; without, or while redis is
 /// away, each pod gives its share, rounded up.
 #[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, Default, PartialEq, Eq)]
@@ -37,7 +40,7 @@ pub struct PrincipalRate {
     /// The period: a number with s, m or h, as in 1m.
     #[serde(default = "one_minute")]
     #[schemars(length(min = 2, max = 8))]
-    #[x_kube(validation = ("self.matches('^[1-9][0-9]{0,5}[smh]$')", "write a number and s, m or h, as in 30s, 1m or 1h"))]
+    #[x_kube(validation = (PERIOD_RULE, PERIOD_MESSAGE))]
     pub per: String,
     /// Requests that may come at once. Default: `requests`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -59,7 +62,7 @@ pub struct ToolRate {
     /// The period: a number with s, m or h, as in 1m.
     #[serde(default = "one_minute")]
     #[schemars(length(min = 2, max = 8))]
-    #[x_kube(validation = ("self.matches('^[1-9][0-9]{0,5}[smh]$')", "write a number and s, m or h, as in 30s, 1m or 1h"))]
+    #[x_kube(validation = (PERIOD_RULE, PERIOD_MESSAGE))]
     pub per: String,
     /// Calls that may come at once. Default: `requests`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -78,7 +81,7 @@ pub struct RateLimit {
     /// The period: a number with s, m or h, as in 1m.
     #[serde(default = "one_minute")]
     #[schemars(length(min = 2, max = 8))]
-    #[x_kube(validation = ("self.matches('^[1-9][0-9]{0,5}[smh]$')", "write a number and s, m or h, as in 30s, 1m or 1h"))]
+    #[x_kube(validation = (PERIOD_RULE, PERIOD_MESSAGE))]
     pub per: String,
     /// Requests that may come at once. Default: `requests`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
