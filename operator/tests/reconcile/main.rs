@@ -78,6 +78,17 @@ impl World {
         Self::of(self.api.clone(), Arc::clone(&self.ctx.cache), image, SecretAccess::Full)
     }
 
+    /// With the server `demo`, whose pod is ready and said to be. Time must be virtual.
+    async fn serving() -> Self {
+        let world = Self::with(server("demo"));
+        world.reconcile().await.unwrap();
+        world.rollout(1, 1, 1);
+        world.reconcile().await.unwrap();
+        tokio::time::advance(Duration::from_secs(1)).await;
+        world.reconcile().await.unwrap();
+        world
+    }
+
     /// The watch shows the Deployment with this status.
     fn rollout(&self, version: u32, replicas: i32, ready: i32) {
         let mut object = self.api.get(&deployment_path()).unwrap();
@@ -545,6 +556,7 @@ async fn a_kind_that_the_cluster_lacks_is_neither_written_nor_pruned() {
     world.reconcile().await.unwrap();
     assert!(world.api.requests().contains(&"DELETE httproutes/demo".to_owned()));
 }
+
 #[tokio::test(start_paused = true)]
 async fn what_a_cluster_does_in_pieces_is_told_once() {
     let world = World::with(server("demo"));
@@ -566,12 +578,7 @@ async fn what_a_cluster_does_in_pieces_is_told_once() {
 
 #[tokio::test(start_paused = true)]
 async fn what_comes_and_goes_at_once_is_not_told() {
-    let world = World::with(server("demo"));
-    world.reconcile().await.unwrap();
-    world.rollout(1, 1, 1);
-    world.reconcile().await.unwrap();
-    tokio::time::advance(Duration::from_secs(1)).await;
-    world.reconcile().await.unwrap();
+    let world = World::serving().await;
     world.api.requests();
     for round in 0..10 {
         world.rollout(2 + 2 * round, 1, 0);
@@ -600,12 +607,7 @@ async fn a_definition_older_than_the_operator_costs_no_writes() {
 
 #[tokio::test(start_paused = true)]
 async fn a_server_whose_turn_has_not_come_keeps_its_pods() {
-    let world = World::with(server("demo"));
-    world.reconcile().await.unwrap();
-    world.rollout(1, 1, 1);
-    world.reconcile().await.unwrap();
-    tokio::time::advance(Duration::from_secs(1)).await;
-    world.reconcile().await.unwrap();
+    let world = World::serving().await;
     world.see_status(|_| {});
     let deployment = world.ctx.cache.children(Kind::Deployment).get(&Key::new(NAMESPACE, "demo"));
 
