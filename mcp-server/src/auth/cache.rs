@@ -3,16 +3,15 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use aws_lc_rs::digest::{Context, SHA256};
-use moka::sync::Cache;
+use quick_cache::sync::Cache;
 
 use super::principal::Principal;
 use super::rejection::Reason;
 
 /// Tokens remembered at most, about half a kilobyte each.
-const CAPACITY: u64 = 10_000;
+const CAPACITY: usize = 10_000;
 /// Seconds for which a token that its issuer disowns is not asked about again.
 const REFUSED_SECONDS: u64 = 10;
 
@@ -37,14 +36,13 @@ struct Entry<T> {
 
 impl TokenCache {
     pub(super) fn new(seconds: u32) -> Self {
-        // The library's own clock only frees memory; whether an entry counts is decided by ours.
-        let good = Cache::builder()
-            .max_capacity(if seconds == 0 { 0 } else { CAPACITY })
-            .time_to_live(Duration::from_secs(seconds.max(1).into()))
-            .build();
-        let refused =
-            Cache::builder().max_capacity(CAPACITY).time_to_live(Duration::from_secs(REFUSED_SECONDS)).build();
-        Self { good, refused, seconds: seconds.into(), hits: AtomicU64::new(0), misses: AtomicU64::new(0) }
+        Self {
+            good: Cache::new(CAPACITY),
+            refused: Cache::new(CAPACITY),
+            seconds: seconds.into(),
+            hits: AtomicU64::new(0),
+            misses: AtomicU64::new(0),
+        }
     }
 
     pub(super) fn get(&self, token: &TokenDigest, now: u64) -> Option<Arc<Principal>> {

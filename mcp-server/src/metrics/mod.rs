@@ -197,6 +197,12 @@ impl Metrics {
         Held::new(&self.in_flight)
     }
 
+    /// How many requests have been answered.
+    #[must_use]
+    pub(crate) fn answered(&self) -> u64 {
+        self.requests.iter().map(IntCounter::get).sum()
+    }
+
     /// Requests whose response is not complete.
     #[must_use]
     pub fn requests_in_flight(&self) -> i64 {

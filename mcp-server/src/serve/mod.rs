@@ -3,6 +3,8 @@
 mod connection;
 mod descriptors;
 mod drain;
+#[cfg(target_os = "linux")]
+mod idle;
 mod listen;
 mod tls;
 
@@ -77,11 +79,13 @@ impl Server {
         let service = |router, tls, end| Service { app: Arc::clone(&app), router, tls, end, at_most };
         let mcp = Listening::start(mcp, service(app::router(&app), app.tls.clone(), WhenClosing::Close));
         let management = Listening::start(management, service(management::router(&app), None, WhenClosing::Stay));
-        let renewing = CancellationToken::new();
+        let beside = CancellationToken::new();
         if let Some(tls) = app.tls.clone() {
-            tokio::spawn(renewing.clone().run_until_cancelled_owned(tls.renew()));
+            tokio::spawn(beside.clone().run_until_cancelled_owned(tls.renew()));
         }
-        let _renewing = renewing.drop_guard();
+        #[cfg(target_os = "linux")]
+        tokio::spawn(beside.clone().run_until_cancelled_owned(idle::give_back(Arc::clone(&app.metrics))));
+        let _beside = beside.drop_guard();
 
         // A closed channel is no signal: it means that nobody can stop us by it.
         if signals.recv().await.is_none() {
