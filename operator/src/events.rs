@@ -1,4 +1,6 @@
-//! Events: one for each turn of a condition, told once. Pure, but for the writing.
+//! Events: what went wrong, that it is right again, and that a server is ready; each told once. Pure, but for the writing.
+//!
+//! The steps on the way up are in the conditions. As events they would cost the API server as much as the children do.
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -12,7 +14,7 @@ use crate::text::cut;
 /// Longest note that the API server takes.
 const MAX_NOTE: usize = 1000;
 
-/// The turns between two sets of conditions.
+/// The turns between two sets of conditions that people want to hear of.
 #[must_use]
 pub fn of(earlier: &[Condition], now: &[Condition]) -> Vec<Event> {
     Type::STEADY.into_iter().filter_map(|kind| turn(kind, find(earlier, kind), find(now, kind)?)).collect()
@@ -21,8 +23,9 @@ pub fn of(earlier: &[Condition], now: &[Condition]) -> Vec<Event> {
 fn turn(kind: Type, earlier: Option<&Condition>, now: &Condition) -> Option<Event> {
     let flipped = earlier.is_none_or(|earlier| earlier.status != now.status);
     let other_reason = earlier.is_some_and(|earlier| earlier.reason != now.reason);
+    let recovered = earlier.is_some_and(|earlier| earlier.status == "False" && is_problem(earlier));
     let type_ = match now.status.as_str() {
-        "True" if flipped && is_news(now) => EventType::Normal,
+        "True" if flipped && (recovered || kind == Type::Ready) => EventType::Normal,
         // Ready repeats what another condition says; that one has the event.
         "False" if (flipped || other_reason) && kind != Type::Ready && is_problem(now) => EventType::Warning,
         _ => return None,
@@ -34,10 +37,6 @@ fn turn(kind: Type, earlier: Option<&Condition>, now: &Condition) -> Option<Even
         action: format!("Report{}", kind.as_str()),
         secondary: None,
     })
-}
-
-fn is_news(condition: &Condition) -> bool {
-    condition.reason != Reason::ClusterInternal.as_str()
 }
 
 /// What passes by itself on the way up is no warning.
@@ -82,6 +81,14 @@ mod tests {
         assert_eq!(told(Type::Available, &down, &up), [(EventType::Normal, "Available".to_owned())]);
         assert_eq!(told(Type::Available, &up, &down), [(EventType::Warning, "Crashing".to_owned())]);
         assert_eq!(told(Type::Available, &down, &down), []);
+    }
+
+    #[test]
+    fn of_the_way_up_only_its_end_is_told() {
+        let (starting, up) = (Verdict::no(Reason::Starting, ""), Verdict::yes(Reason::Available, ""));
+        assert!(of(&[], &conditions(Type::Available, &up)).is_empty());
+        assert_eq!(told(Type::Available, &starting, &up), []);
+        assert_eq!(told(Type::Ready, &starting, &up), [(EventType::Normal, "Available".to_owned())]);
     }
 
     #[test]

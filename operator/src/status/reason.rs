@@ -185,7 +185,8 @@ const INTRODUCTION: &str =
 route) and `Verified` (the server was asked, and answers and refuses as it should) are there from the first write on.
 `Ready` is true when all five are. `Reconciling` and `Stalled` are there only while they hold, as kstatus expects:
 `Reconciling` while the operator or the cluster is still working, `Stalled` when somebody has to do something. A message about
-which something can be done ends with its place on this page.
+which something can be done ends with its place on this page. Events tell what has gone wrong, that it is right again, and
+that a server is ready; the steps on the way up are in the conditions only.
 
 | Reason | Condition | Meaning | What to do |
 | --- | --- | --- | --- |
