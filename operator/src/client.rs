@@ -5,9 +5,10 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use http::header::USER_AGENT;
+use http::header::{ACCEPT, USER_AGENT};
 use http::{HeaderValue, Method, Request, Response};
 use kube::client::{Body, ClientBuilder};
+use kube::core::PartialObjectMeta;
 use kube::{Client, Config};
 use tower::{BoxError, Layer, Service};
 
@@ -26,6 +27,19 @@ pub fn client(mut config: Config, metrics: &Arc<Metrics>) -> Result<Client, kube
     config.reset_reader_on_write = true;
     config.headers.push((USER_AGENT, HeaderValue::from_static(concat!("mcp-operator/", env!("CARGO_PKG_VERSION")))));
     Ok(ClientBuilder::try_from(config)?.with_layer(&Counting(Arc::clone(metrics))).build())
+}
+
+/// Sends a request of whose answer only the metadata is needed: the API server sends no more than that.
+///
+/// # Errors
+/// Those of the request.
+pub async fn metadata<K: Clone>(
+    client: &Client,
+    mut request: Request<Vec<u8>>,
+) -> Result<PartialObjectMeta<K>, kube::Error> {
+    let accept = HeaderValue::from_static("application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1");
+    request.headers_mut().insert(ACCEPT, accept);
+    client.request(request).await
 }
 
 /// Counts requests by verb, resource and status.

@@ -27,11 +27,10 @@ fn main() -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     log(&cli.run)?;
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("start the runtime")?
-        .block_on(run(cli.run))
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
+    // On a worker: on this thread each message between the queue and the reconciles would be a switch of threads.
+    let running = runtime.spawn(run(cli.run));
+    runtime.block_on(running).context("the operator panicked")?
 }
 
 async fn run(options: Run) -> anyhow::Result<ExitCode> {

@@ -44,8 +44,7 @@ impl fmt::Display for Difference {
 
 /// Compares a child with what is wanted. `settled` tells whether the child's field set is the very one that our last
 /// write left: what the API server dropped then it would drop again.
-pub fn compare(wanted: &Manifest, found: Option<&Child>, settled: impl FnOnce(&Child) -> bool) -> Difference {
-    let Some(found) = found else { return Difference::Absent };
+pub fn compare(wanted: &Manifest, found: &Child, settled: impl FnOnce(&Child) -> bool) -> Difference {
     if found.intent.as_deref() != Some(&wanted.digest) {
         return Difference::Intent;
     }
@@ -110,23 +109,22 @@ mod tests {
     #[test]
     fn a_child_as_we_applied_it_needs_nothing() {
         let child = found("d1", json!({"f:spec": {"f:type": {}}}));
-        assert_eq!(compare(&wanted(), Some(&child), |_| false), Difference::None);
+        assert_eq!(compare(&wanted(), &child, |_| false), Difference::None);
     }
 
     #[test]
     fn another_intent_and_a_lost_field_are_written() {
         let fields = json!({"f:spec": {"f:ports": {}}});
-        assert_eq!(compare(&wanted(), None, |_| false), Difference::Absent);
-        assert_eq!(compare(&wanted(), Some(&found("d0", fields.clone())), |_| true), Difference::Intent);
+        assert_eq!(compare(&wanted(), &found("d0", fields.clone()), |_| true), Difference::Intent);
         let drift = Difference::Drift(".spec.type".to_owned());
-        assert_eq!(compare(&wanted(), Some(&found("d1", fields)), |_| false), drift);
+        assert_eq!(compare(&wanted(), &found("d1", fields), |_| false), drift);
     }
 
     #[test]
     fn what_the_api_server_dropped_from_our_own_write_is_not_written_again() {
         let child = found("d1", json!({}));
         let ours = child.fields.fingerprint();
-        assert_eq!(compare(&wanted(), Some(&child), |child| child.fields.fingerprint() == ours), Difference::None);
+        assert_eq!(compare(&wanted(), &child, |child| child.fields.fingerprint() == ours), Difference::None);
         assert_ne!(FieldSet::default().fingerprint(), ours);
     }
 

@@ -1,12 +1,11 @@
 //! Secret `<name>-keys`: created once, never read, and changed only when an annotation of the server asks for new keys.
 
-use http::header::{ACCEPT, CONTENT_TYPE};
+use http::header::CONTENT_TYPE;
 use http::{Method, Request};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use kube::api::{ListParams, PostParams};
-use kube::core::PartialObjectMeta;
 use rand::TryRngCore;
 use rand::rngs::OsRng;
 use tracing::info;
@@ -14,6 +13,7 @@ use tracing::info;
 use super::rotation::{self, Rotation, Step};
 use super::{Writer, api_error};
 use crate::cache::Child;
+use crate::client;
 use crate::desired::identity::MANAGER;
 use crate::desired::keys::{KEY_BYTES, Material, Template};
 use crate::error::Error;
@@ -21,8 +21,6 @@ use crate::kind::Kind;
 use crate::settings::SecretAccess;
 
 const KIND: Kind = Kind::Secret;
-/// Answers without the keys.
-const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 
 /// Creates the Secret when it does not exist. `request` is the server's annotation that asks for new keys.
 pub(super) async fn ensure(writer: &Writer<'_>, template: &Template, request: Option<&str>) -> Result<(), Error> {
@@ -76,10 +74,10 @@ async fn rotate(writer: &Writer<'_>, found: &Child, request: Option<&str>) -> Re
         .method(Method::PATCH)
         .uri(format!("/api/v1/namespaces/{}/secrets/{name}?fieldManager={MANAGER}", writer.id.namespace))
         .header(CONTENT_TYPE, "application/json-patch+json")
-        .header(ACCEPT, METADATA_ONLY)
         .body(serde_json::Value::from(patch).to_string().into_bytes())
         .map_err(|error| failed(kube::Error::HttpError(error)))?;
-    let patched: PartialObjectMeta<Secret> = writer.ctx.client.request(request).await.map_err(failed)?;
+    // Without the keys.
+    let patched = client::metadata::<Secret>(&writer.ctx.client, request).await.map_err(failed)?;
     info!(kind = KIND.as_str(), child = %name, phase = %step.phase, "keys rotate");
     writer.ctx.metrics.applied(KIND, "changed");
     writer.ctx.cache.children(KIND).put(Child::of(KIND, patched.metadata));

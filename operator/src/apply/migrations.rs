@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use k8s_openapi::api::batch::v1::Job;
 use kube::Api;
-use kube::api::{DeleteParams, DynamicObject, PostParams, Preconditions, PropagationPolicy};
-use serde_json::json;
+use kube::api::{DeleteParams, PostParams, Preconditions, PropagationPolicy};
 use tracing::info;
 
 use super::{Manifest, Writer, api_error};
@@ -74,14 +74,10 @@ async fn end_others(writer: &Writer<'_>, wanted: &str) -> Result<(), Error> {
 
 async fn create(writer: &Writer<'_>, job: &Manifest) -> Result<Child, Error> {
     let name = &job.name;
-    let api: Api<DynamicObject> = writer.api(KIND);
+    let api = Api::<Job>::namespaced(writer.ctx.client.clone(), &writer.id.namespace);
     let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
-    let mut body = job.body.clone();
-    // The type's name is the path's; a dynamic object has to carry it.
-    body["apiVersion"] = json!("batch/v1");
-    body["kind"] = json!("Job");
-    let object =
-        serde_json::from_value(body).map_err(|source| Error::Render { kind: KIND, name: name.clone(), source })?;
+    let render = |source| Error::Render { kind: KIND, name: name.clone(), source };
+    let object = serde_json::from_value(job.body.clone()).map_err(render)?;
     let found = match api.create(&params, &object).await {
         Ok(created) => {
             info!(kind = KIND.as_str(), child = %name, why = "created", "applied");
@@ -94,8 +90,7 @@ async fn create(writer: &Writer<'_>, job: &Manifest) -> Result<Child, Error> {
         }
         Err(source) => return Err(api_error("create", KIND, name, source)),
     };
-    let metadata = found.metadata.clone();
-    let child = Child::of_object(KIND, found).unwrap_or_else(|| Child::of(KIND, metadata));
+    let child = Child::of_job(found);
     writer.ctx.cache.children(KIND).put(child.clone());
     Ok(child)
 }

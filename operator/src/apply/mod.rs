@@ -13,23 +13,31 @@ mod migrations;
 mod prune;
 pub mod rotation;
 
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Instant;
 
-use kube::Api;
+use k8s_openapi::NamespaceResourceScope;
 use kube::api::{DynamicObject, Patch, PatchParams};
+use kube::{Api, Resource};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tracing::info;
 
 pub use compare::{Difference, compare, guard};
 pub use manifest::{Manifest, Manifests};
 
-use crate::cache::{Cache, Child, Key};
+use crate::cache::{Child, Key};
 use crate::context::Context;
 use crate::desired::identity::MANAGER;
 use crate::desired::{Children, Identity, keys as desired_keys};
-use crate::error::Error;
+use crate::error::{Error, code};
 use crate::kind::Kind;
 use crate::memory::CONTEST_LIMIT;
+
+/// A version that no object has: etcd's first write is the second. Who applies it asks for a new object, and is refused
+/// with 409 where there is one; to look before would be another request, and less safe.
+const NO_VERSION: &str = "1";
 
 /// Whether pods may be replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,7 +115,7 @@ pub fn is_converged(children: &Children, id: &Identity, ctx: &Context) -> bool {
     let writer = Writer { ctx, id, server: &server, pods: Pods::Keep };
     manifests.applied.iter().all(|manifest| {
         let found = writer.cached(manifest.kind, &manifest.name);
-        found.is_some_and(|found| writer.difference(manifest, Some(&found)) == Difference::None)
+        found.is_some_and(|found| writer.difference(manifest, &found) == Difference::None)
     })
 }
 
@@ -121,49 +129,82 @@ struct Writer<'a> {
 
 impl Writer<'_> {
     async fn put(&self, manifest: &Manifest) -> Result<(), Error> {
-        let Manifest { kind, name, .. } = manifest;
+        let Manifest { kind, name, body, .. } = manifest;
         let found = match self.cached(*kind, name) {
-            Some(found) => Some(found),
-            None => self.look_up(*kind, name).await?.map(Arc::new),
+            Some(found) => found,
+            None => match self.create(manifest).await? {
+                Some(found) => Arc::new(found),
+                None => return Ok(()),
+            },
         };
-        if let Some(found) = &found {
-            guard(found, self.id)?;
-        }
-        let difference = self.difference(manifest, found.as_deref());
+        guard(&found, self.id)?;
+        let difference = self.difference(manifest, &found);
         match &difference {
             Difference::None => return Ok(()),
             Difference::Intent if *kind == Kind::Deployment && self.pods == Pods::Keep => return Ok(()),
             Difference::Drift(path) => self.count_repair(manifest, path)?,
             Difference::Absent | Difference::Intent => {}
         }
-        if let Some(found) = &found {
-            handover::replicas(self, manifest, found).await?;
-        }
-        let params = PatchParams::apply(MANAGER).force();
-        let applied = self.api(*kind).patch(name, &params, &Patch::Apply(&manifest.body)).await;
-        let applied = applied.map_err(|source| api_error("apply", *kind, name, source))?;
-        info!(kind = kind.as_str(), child = %name, why = %difference, "applied");
-        self.ctx.metrics.applied(*kind, difference.label());
-        self.remember(*kind, applied);
+        handover::replicas(self, manifest, &found).await?;
+        let applied = self.send(*kind, name, body).await.map_err(|source| api_error("apply", *kind, name, source))?;
+        self.applied(manifest, &difference, applied);
         Ok(())
+    }
+
+    /// Creates what the cache does not have. An object that no watch shows may still be there, without our label: somebody
+    /// else's, or ours with its labels taken off. It is not touched, but returned.
+    async fn create(&self, manifest: &Manifest) -> Result<Option<Child>, Error> {
+        let Manifest { kind, name, body, .. } = manifest;
+        let mut body = body.clone();
+        body["metadata"]["resourceVersion"] = Value::from(NO_VERSION);
+        match self.send(*kind, name, &body).await {
+            Ok(created) => {
+                self.applied(manifest, &Difference::Absent, created);
+                Ok(None)
+            }
+            Err(source) if code(&source) == Some(409) => match self.api(*kind).get_metadata_opt(name).await {
+                Ok(Some(found)) => Ok(Some(Child::of(*kind, found.metadata))),
+                // It has gone meanwhile.
+                Ok(None) => Err(api_error("create", *kind, name, source)),
+                Err(source) => Err(api_error("look for", *kind, name, source)),
+            },
+            Err(source) => Err(api_error("create", *kind, name, source)),
+        }
+    }
+
+    /// Applies it. What is returned has the status where we report it; of other kinds the API server sends no more than
+    /// the metadata. `None`: an answer that cannot be read comes by the watch, or not at all.
+    async fn send(&self, kind: Kind, name: &str, body: &Value) -> Result<Option<Child>, kube::Error> {
+        let child = match kind {
+            Kind::Deployment => self.patch(name, body).await.map(Child::of_deployment),
+            Kind::HorizontalPodAutoscaler => self.patch(name, body).await.map(Child::of_autoscaler),
+            Kind::Ingress => self.patch(name, body).await.map(Child::of_ingress),
+            Kind::HttpRoute => self.patch(name, body).await.map(Child::of_http_route),
+            _ => {
+                let answer = self.api(kind).patch_metadata(name, &params(), &Patch::Apply(body)).await;
+                answer.map(|object| Child::of(kind, object.metadata))
+            }
+        };
+        match child {
+            Ok(child) => Ok(Some(child)),
+            Err(kube::Error::SerdeError(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn patch<K>(&self, name: &str, body: &Value) -> Result<K, kube::Error>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
+    {
+        let api = Api::<K>::namespaced(self.ctx.client.clone(), &self.id.namespace);
+        api.patch(name, &params(), &Patch::Apply(body)).await
     }
 
     fn cached(&self, kind: Kind, name: &str) -> Option<Arc<Child>> {
         self.ctx.cache.children(kind).get(&Key::new(&self.id.namespace, name))
     }
 
-    /// An object that no watch shows may still be there, without our label: somebody else's, or ours with its labels
-    /// taken off. Asked only before something is created.
-    async fn look_up(&self, kind: Kind, name: &str) -> Result<Option<Child>, Error> {
-        if Cache::sees_all(kind) {
-            return Ok(None);
-        }
-        let found = self.api(kind).get_metadata_opt(name).await;
-        let found = found.map_err(|source| api_error("look for", kind, name, source))?;
-        Ok(found.map(|object| Child::of(kind, object.metadata)))
-    }
-
-    fn difference(&self, manifest: &Manifest, found: Option<&Child>) -> Difference {
+    fn difference(&self, manifest: &Manifest, found: &Child) -> Difference {
         let settled = |child: &Child| {
             let fingerprint = child.fields.fingerprint();
             self.ctx.memory.with(self.server, |server| server.is_settled(manifest.kind, &manifest.name, fingerprint))
@@ -186,17 +227,23 @@ impl Writer<'_> {
 
     /// The cache knows the answer before the watch brings it: the next reconcile must not write again.
     /// With the status of that very answer: the event of this version will not be taken any more.
-    fn remember(&self, kind: Kind, applied: DynamicObject) {
-        // What cannot be read comes by the watch, or not at all.
-        let Some(child) = Child::of_object(kind, applied) else { return };
-        let (name, fingerprint) = (child.key.name.clone(), child.fields.fingerprint());
-        self.ctx.memory.with(self.server, |server| server.settle(kind, &name, fingerprint));
-        self.ctx.cache.children(kind).put(child);
+    fn applied(&self, manifest: &Manifest, why: &Difference, answer: Option<Child>) {
+        let Manifest { kind, name, .. } = manifest;
+        info!(kind = kind.as_str(), child = %name, %why, "applied");
+        self.ctx.metrics.applied(*kind, why.label());
+        let Some(child) = answer else { return };
+        let fingerprint = child.fields.fingerprint();
+        self.ctx.memory.with(self.server, |server| server.settle(*kind, name, fingerprint));
+        self.ctx.cache.children(*kind).put(child);
     }
 
     fn api(&self, kind: Kind) -> Api<DynamicObject> {
         Api::namespaced_with(self.ctx.client.clone(), &self.id.namespace, &kind.resource())
     }
+}
+
+fn params() -> PatchParams {
+    PatchParams::apply(MANAGER).force()
 }
 
 fn contest(writer: &Writer<'_>) -> Result<(), Error> {

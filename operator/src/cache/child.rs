@@ -7,7 +7,6 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::api::networking::v1::Ingress;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, OwnerReference};
-use kube::api::DynamicObject;
 use mcp_crds::ParentRef;
 
 use super::fields::FieldSet;
@@ -145,19 +144,6 @@ impl Child {
             intent: metadata.annotations.and_then(|mut annotations| annotations.remove(intent)),
             fields,
             status: ChildStatus::None,
-        }
-    }
-
-    /// Trims an object of any kind. `None`: it is not what its kind says.
-    #[must_use]
-    pub fn of_object(kind: Kind, object: DynamicObject) -> Option<Self> {
-        match kind {
-            Kind::Deployment => object.try_parse().ok().map(Self::of_deployment),
-            Kind::Ingress => object.try_parse().ok().map(Self::of_ingress),
-            Kind::HttpRoute => object.try_parse().ok().map(Self::of_http_route),
-            Kind::Job => object.try_parse().ok().map(Self::of_job),
-            Kind::HorizontalPodAutoscaler => object.try_parse().ok().map(Self::of_autoscaler),
-            _ => Some(Self::of(kind, object.metadata)),
         }
     }
 

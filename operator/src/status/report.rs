@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::Api;
-use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
+use kube::Resource;
+use kube::api::{Patch, PatchParams, Request};
 use mcp_crds::{McpServer, McpServerStatus};
 use serde_json::json;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use crate::cache::{Key, is_older};
+use crate::client;
 use crate::context::Context;
 use crate::desired::identity::MANAGER;
 use crate::error::{self, Error};
@@ -54,9 +55,6 @@ pub async fn report(
     if waited < patience {
         return Ok(Some(patience - waited));
     }
-    // Not typed: the answer for an object that this release cannot read could not be read either.
-    let resource = ApiResource::erase::<McpServer>(&());
-    let api = Api::<DynamicObject>::namespaced_with(ctx.client.clone(), &key.namespace, &resource);
     let body = json!({
         "apiVersion": "mcp-operator.dev/v1alpha1",
         "kind": "McpServer",
@@ -66,8 +64,11 @@ pub async fn report(
     });
     let status = Arc::new(status);
     ctx.memory.with(key, |memory| memory.sent = Some(Arc::clone(&status)));
-    let written = api.patch_status(&key.name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(&body)).await;
-    match written {
+    let path = McpServer::url_path(&(), Some(&key.namespace));
+    let params = PatchParams::apply(MANAGER).force();
+    let request = Request::new(path).patch_subresource("status", &key.name, &params, &Patch::Apply(&body));
+    let request = request.map_err(|error| Error::Status(Box::new(kube::Error::BuildRequest(error))))?;
+    match client::metadata::<McpServer>(&ctx.client, request).await {
         Ok(written) => {
             debug!("status written");
             let resource_version = written.metadata.resource_version.unwrap_or_default();

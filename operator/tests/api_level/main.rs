@@ -10,6 +10,13 @@ use stage::Stage;
 #[tokio::test(flavor = "multi_thread")]
 async fn the_operator_keeps_its_promises_to_a_real_api_server() {
     let mut stage = Stage::start().await.unwrap();
+    let version = stage.level.client().await.unwrap().apiserver_version().await.unwrap().git_version;
+    println!("Kubernetes {version}");
+    let pins = match std::env::var("MCP_E2E_KUBERNETES").as_deref() {
+        Ok("next") => include_str!("../../../e2e/kubernetes/next/go.mod"),
+        _ => include_str!("../../../e2e/kubernetes/node/go.mod"),
+    };
+    assert!(pins.contains(&format!("k8s.io/kubernetes {version}\n")), "{version} is not what is pinned");
     let mut failed = Vec::new();
     macro_rules! run {
         ($($case:ident),+ $(,)?) => {$(

@@ -153,7 +153,15 @@ impl State {
                 }
                 self.store(path, object)
             }
-            Method::PATCH => self.store(path, sent),
+            Method::PATCH => {
+                // Who names a version means an object of that version, or a new one.
+                let version = |object: &Value| object.pointer("/metadata/resourceVersion").cloned();
+                let wanted = version(&sent);
+                if wanted.is_some() && self.objects.get(path).is_some_and(|there| version(there) != wanted) {
+                    return refusal(409);
+                }
+                self.store(path, sent)
+            }
             Method::DELETE => match self.objects.remove(path) {
                 Some(_) => found(&json!({"kind": "Status", "apiVersion": "v1", "status": "Success"})),
                 None => refusal(404),

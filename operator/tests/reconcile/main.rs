@@ -230,7 +230,6 @@ async fn the_number_of_pods_is_held_by_somebody_before_it_is_left_out() {
     world.api.requests();
     world.reconcile().await.unwrap();
     let expected = [
-        "GET horizontalpodautoscalers/demo",
         "PATCH horizontalpodautoscalers/demo",
         "GET deployments/demo",
         "PATCH deployments/demo",
