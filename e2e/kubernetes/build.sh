@@ -3,9 +3,10 @@
 # container registry, only Go's module proxy and Debian's packages.
 #
 #   build.sh api-level          etcd, the control plane and kubectl (one binary)
-#   build.sh node-level         those, and all that a node which runs pods needs
+#   build.sh next-level         those, and the API server and controller manager of the next minor version
+#   build.sh node-level         etcd, the control plane, and all that a node which runs pods needs
 #   build.sh packages           only install the Debian packages that the build and the node need
-#   build.sh TOOL…              some of: node containerd runc helm coredns traefik pause
+#   build.sh TOOL…              some of: node next containerd runc helm coredns traefik pause
 #   build.sh tidy               after changing a version in a go.mod
 #
 # Each tool goes to $MCP_OPERATOR_CACHE/bin/TOOL-VERSION-HASH (default ~/.cache/mcp-operator), named after everything
@@ -17,6 +18,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 bin=${MCP_OPERATOR_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/mcp-operator}/bin
 
 api_level=(node)
+next_level=(node next)
 node_level=(node containerd runc pause coredns traefik helm)
 
 # ── What determines a tool: its pins, its source, and the lines below that build it ─────────────────────────────────
@@ -25,20 +27,20 @@ pinned() { awk -v module="$2" '{ sub(/^require /, "") } $1 == module && $2 ~ /^v
 
 version_of() {
   case $1 in
-    node) pinned node k8s.io/kubernetes ;;
+    node | next) pinned "$1" k8s.io/kubernetes ;;
     containerd) pinned tools github.com/containerd/containerd/v2 ;;
     runc) pinned tools github.com/opencontainers/runc ;;
     helm) pinned tools helm.sh/helm/v4 ;;
     coredns) pinned tools github.com/coredns/coredns ;;
     traefik) pinned traefik github.com/traefik/traefik/v3 ;;
     pause) echo 1 ;;
-    *) die "unknown tool '$1'; the tools are: ${node_level[*]}" ;;
+    *) die "unknown tool '$1'; the tools are: ${node_level[*]} next" ;;
   esac
 }
 
 sources_of() {
   case $1 in
-    node) echo node/main.go node/go.mod node/go.sum ;;
+    node | next) echo "$1/main.go" "$1/go.mod" "$1/go.sum" ;;
     containerd | runc | helm) echo tools/go.mod tools/go.sum ;;
     coredns) echo tools/coredns/main.go tools/go.mod tools/go.sum ;;
     traefik) echo traefik/lego_dns.go.txt traefik/ecs.go.txt traefik/go.mod traefik/go.sum ;;
@@ -50,7 +52,7 @@ folder_of() {
   local hash
   # The recipe is hashed too, so that changing how a tool is built builds it anew.
   # shellcheck disable=SC2046 # sources_of is a list of words
-  hash=$( (declare -f "build_$1" go_build traefik_module; cd "$here" && cat $(sources_of "$1")) | sha256sum)
+  hash=$( (declare -f "build_$1" go_build go_build_kubernetes traefik_module; cd "$here" && cat $(sources_of "$1")) | sha256sum)
   echo "$bin/$1-$(version_of "$1")-${hash:0:10}"
 }
 
@@ -58,6 +60,7 @@ folder_of() {
 duration_of() {
   case $1 in
     node) echo "5 to 8 min" ;;
+    next) echo "3 to 5 min" ;;
     traefik) echo "2 min" ;;
     containerd | coredns | helm) echo "1 to 2 min" ;;
     *) echo "10 s" ;;
@@ -72,16 +75,25 @@ go_build() {
   GOWORK=off GOFLAGS="-trimpath -buildvcs=false" CGO_ENABLED=${CGO_ENABLED:-0} nice go build "$@"
 }
 
-build_node() {
+# The tool $1, a part of Kubernetes or all of it, which says its version.
+go_build_kubernetes() {
   local version minor
-  version=$(version_of node)
+  version=$(version_of "$1")
   minor=${version#*.}
-  cd "$here/node"
-  go_build -o "$1/node" -ldflags "-s -w
+  cd "$here/$1"
+  go_build -o "$2/$1" -ldflags "-s -w
     -X k8s.io/component-base/version.gitVersion=v$version
     -X k8s.io/component-base/version.gitMajor=${version%%.*}
     -X k8s.io/component-base/version.gitMinor=${minor%%.*}" .
+}
+
+build_node() {
+  go_build_kubernetes node "$1"
   ln -s node "$1/kubectl"
+}
+
+build_next() {
+  go_build_kubernetes next "$1"
 }
 
 build_containerd() {
@@ -224,7 +236,7 @@ link_current() {
 
 tidy() {
   local module work
-  for module in node tools; do
+  for module in node next tools; do
     (cd "$here/$module" && GOWORK=off go mod tidy)
   done
   work=$(mktemp -d)
@@ -239,6 +251,7 @@ main() {
   for argument in "$@"; do
     case $argument in
       api-level) tools+=("${api_level[@]}") ;;
+      next-level) tools+=("${next_level[@]}") ;;
       node-level) tools+=("${node_level[@]}") ;;
       packages) install_packages; exit ;;
       tidy) tidy; exit ;;
@@ -246,7 +259,7 @@ main() {
       *) version_of "$argument" >/dev/null; tools+=("$argument") ;;
     esac
   done
-  [ ${#tools[@]} -gt 0 ] || die "say what to build: api-level, node-level, packages, or tools; --help tells more"
+  [ ${#tools[@]} -gt 0 ] || die "say what to build: api-level, next-level, node-level, packages, or tools; --help tells more"
 
   mkdir -p "$bin/current"
   exec 9>"$bin/.lock"

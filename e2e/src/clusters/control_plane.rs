@@ -103,7 +103,7 @@ impl ControlPlane {
         self.start(tools, "kube-scheduler", &self.scheduler_arguments())
     }
 
-    /// Starts a part of the one Kubernetes binary.
+    /// Starts a part of Kubernetes, or etcd.
     pub fn start(&self, tools: &Tools, part: &str, arguments: &[String]) -> Result<Process> {
         let log = self.folder.join("logs").join(format!("{part}.log"));
         let arguments = [&[part.to_owned()], arguments].concat();
@@ -111,7 +111,7 @@ impl ControlPlane {
             name: part,
             namespace: self.namespace.as_deref(),
             lifetime: self.lifetime,
-            program: &tools.node()?,
+            program: &tools.part(part)?,
             arguments: &arguments,
             log: &log,
         })

@@ -7,6 +7,9 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, anyhow, bail};
 
+/// With the value `next` in it, what stands for a cluster has API server and controller manager of the next minor version.
+const VERSION: &str = "MCP_E2E_KUBERNETES";
+
 /// How much of Kubernetes is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -27,6 +30,7 @@ impl Tools {
     /// Builds what is missing (minutes, the first time; progress on standard error) and tells where everything is.
     pub fn ready(level: Level) -> Result<Self> {
         let wanted = match level {
+            Level::Api if is_next()? => "next-level",
             Level::Api => "api-level",
             Level::Node => "node-level",
         };
@@ -49,9 +53,11 @@ impl Tools {
         Ok(folder.join(program))
     }
 
-    /// The one binary that is etcd and all of Kubernetes: its first argument says which part.
-    pub fn node(&self) -> Result<PathBuf> {
-        self.program("node", "node")
+    /// The binary that is, among others, that part of Kubernetes: its first argument says which.
+    pub fn part(&self, part: &str) -> Result<PathBuf> {
+        let in_next = matches!(part, "kube-apiserver" | "kube-controller-manager");
+        let tool = if in_next && self.folders.contains_key("next") { "next" } else { "node" };
+        self.program(tool, tool)
     }
 
     /// kubectl of the cluster's own version.
@@ -62,6 +68,14 @@ impl Tools {
     /// One line that changes with any tool.
     pub fn fingerprint(&self) -> String {
         self.folders.values().map(|folder| folder.to_string_lossy()).collect::<Vec<_>>().join(" ")
+    }
+}
+
+fn is_next() -> Result<bool> {
+    match std::env::var(VERSION).as_deref() {
+        Err(std::env::VarError::NotPresent) | Ok("") => Ok(false),
+        Ok("next") => Ok(true),
+        other => bail!("{VERSION} is {other:?}: `next`, or unset for the pinned version of the clusters"),
     }
 }
 
@@ -83,5 +97,14 @@ mod tests {
         assert_eq!(tools.kubectl().unwrap(), PathBuf::from("/c/node-1/kubectl"));
         assert_eq!(tools.program("helm", "helm").unwrap(), PathBuf::from("/c/helm-2/helm"));
         assert!(tools.program("runc", "runc").is_err());
+    }
+
+    #[test]
+    fn the_next_version_has_the_api_server_and_no_etcd() {
+        let one = Tools { folders: parse("node=/c/node-1\n") };
+        let both = Tools { folders: parse("node=/c/node-1\nnext=/c/next-2\n") };
+        assert_eq!(one.part("kube-apiserver").unwrap(), PathBuf::from("/c/node-1/node"));
+        assert_eq!(both.part("kube-apiserver").unwrap(), PathBuf::from("/c/next-2/next"));
+        assert_eq!(both.part("etcd").unwrap(), PathBuf::from("/c/node-1/node"));
     }
 }
