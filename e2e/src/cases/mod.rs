@@ -13,6 +13,7 @@ mod limits;
 mod outside;
 mod ownership;
 mod quiet;
+mod recovery;
 mod runner;
 mod scaling;
 mod sessions;
@@ -69,6 +70,7 @@ pub const ALL: &[Case] = &[
     case!("bad-live-file", configuration::a_broken_live_file_is_refused_by_running_pods),
     case!("stop-order", lifecycle::the_runtime_stops_after_its_clients_and_before_its_backend),
     case!("deletion", lifecycle::deleting_the_server_leaves_nothing),
+    case!("recovery", recovery::what_is_documented_to_be_kept_is_enough),
     case!("scale", scaling::kubectl_scales_a_server),
     case!("foreign", ownership::a_foreign_deployment_of_the_same_name_is_left_alone),
     case!("drift", ownership::a_hand_edit_is_repaired),
