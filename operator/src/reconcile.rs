@@ -17,7 +17,7 @@ use crate::apply::{self, Pods};
 use crate::cache::{Index, Key, Server, Unreadable};
 use crate::context::Context;
 use crate::desired::endpoint::{self, Backend};
-use crate::desired::{Children, Identity, desired};
+use crate::desired::{Children, Identity, desired, keys};
 use crate::error::{Error, Retry};
 use crate::exposure;
 use crate::kind::Kind;
@@ -193,6 +193,7 @@ fn observe(server: &McpServer, key: &Key, plan: Option<&Plan>, ctx: &Context) ->
         rotation: id.as_ref().and_then(|id| rotation(id, ctx)),
         waits: resolution.resolved.turn.waits,
         probes_off: ctx.verifier.is_none(),
+        rotation_refused: ctx.settings.secret_access == SecretAccess::None && keys::request(server).is_some(),
         address: id.as_ref().map(|id| endpoint::address(id, &server.spec, &ctx.settings)),
         selector: id.as_ref().map(Identity::selector_text),
         backend: Backend::of(&server.spec).ok().map(|backend| backend.kind().to_owned()),

@@ -566,6 +566,14 @@ fn several_pods_with_sessions_of_their_own_are_warned_of() {
     assert_eq!(reason(stateless), "Accepted");
 }
 
+#[test]
+fn a_rotation_that_cannot_be_is_said_before_other_warnings() {
+    let mut history = History::of(server("demo").replicas(2));
+    history.seen.rotation_refused = true;
+    history.programmed();
+    assert_eq!(history.is("Accepted"), ("True", "RotationRefused"));
+}
+
 /// The kubelet says nothing of a volume whose Secret is not there: the pods would seem to start for ever.
 #[test]
 fn pods_that_wait_for_their_certificate_say_so() {

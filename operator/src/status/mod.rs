@@ -81,6 +81,8 @@ pub struct Observed {
     pub waits: Option<&'static str>,
     /// Servers are not asked: `--probe-via=none`.
     pub probes_off: bool,
+    /// New keys are asked for and the operator may not make any.
+    pub rotation_refused: bool,
     /// What a client types. `None` while that cannot be known: then the earlier one counts.
     pub address: Option<String>,
     /// Label selector of the pods; the same.
@@ -165,7 +167,7 @@ fn verdicts(
     earlier: &McpServerStatus,
     now: Timestamp,
 ) -> Verdicts {
-    let (accepted, programmed) = written(server, outcome, seen.waits);
+    let (accepted, programmed) = written(server, outcome, seen);
     let failure = available::failure(seen.pods.iter().map(AsRef::as_ref));
     let deployment = seen.deployment.as_deref();
     let wanted = wanted(server, outcome, deployment);
@@ -231,30 +233,37 @@ fn waits_for_certificate(verdict: Verdict, seen: &Observed) -> Verdict {
     }
 }
 
-fn written(server: &McpServer, outcome: &Outcome, waits: Option<&str>) -> (Verdict, Verdict) {
+fn written(server: &McpServer, outcome: &Outcome, seen: &Observed) -> (Verdict, Verdict) {
     match outcome {
         Outcome::Programmed => {
-            let programmed = match waits {
+            let programmed = match seen.waits {
                 None => Verdict::yes(Reason::Programmed, "every object is written"),
                 Some(why) => Verdict::yes(Reason::UpgradePending, format!("keeps its image of the runtime: {why}")),
             };
-            (accepted(server), programmed)
+            (accepted(server, seen), programmed)
         }
         Outcome::Suspended { converged: true } => {
-            (accepted(server), Verdict::yes(Reason::Suspended, "suspended; the objects are as the spec says"))
+            (accepted(server, seen), Verdict::yes(Reason::Suspended, "suspended; the objects are as the spec says"))
         }
         Outcome::Suspended { converged: false } => {
-            (accepted(server), Verdict::no(Reason::Suspended, "suspended; the objects differ from the spec"))
+            (accepted(server, seen), Verdict::no(Reason::Suspended, "suspended; the objects differ from the spec"))
         }
         Outcome::Failed(error) if error.refuses_spec() => (
             Verdict::no(error.reason(), error.message()),
             Verdict::unknown(Reason::NotAccepted, "waits until the spec is accepted"),
         ),
-        Outcome::Failed(error) => (accepted(server), Verdict::no(error.reason(), error.message())),
+        Outcome::Failed(error) => (accepted(server, seen), Verdict::no(error.reason(), error.message())),
     }
 }
 
-fn accepted(server: &McpServer) -> Verdict {
+fn accepted(server: &McpServer, seen: &Observed) -> Verdict {
+    // First: somebody waits for it.
+    if seen.rotation_refused {
+        return Verdict::yes(
+            Reason::RotationRefused,
+            "the operator was installed without access to Secrets and rotates no keys; make new ones in the server's Secret of keys yourself",
+        );
+    }
     let blind = server.spec.expose.as_ref().is_some_and(|expose| expose.trusted_proxies.is_empty());
     if blind && server.spec.rate_limits.per_client.requests > 0 {
         return Verdict::yes(

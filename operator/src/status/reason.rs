@@ -48,6 +48,9 @@ reasons! {
     SessionsInMemory: "Accepted=True",
         "There may be several pods, each with the sessions of the 2025 protocol revisions in its own memory: a client that meets another pod has to begin anew. The 2026-07-28 revision has no sessions.",
         "Set `spec.redis`; or run one replica; or say that the backend keeps no state: `spec.backend.container.stateless`.";
+    RotationRefused: "Accepted=True",
+        "The annotation `mcp-operator.dev/rotate-keys` asks for new keys, and the operator was installed with `secretAccess: None`: it makes none.",
+        "Make the keys in the Secret `<name>-keys` yourself, then remove the annotation; or let the operator write Secrets: the chart's `secretAccess`.";
     InvalidSpec: "Accepted=False", "The spec passed the API server's checks and still cannot work.", "The message names field, problem and remedy.";
     MissingReference: "Accepted=False",
         "A Secret, ConfigMap, claim or IngressClass that the spec names does not exist. Running pods stay.",
