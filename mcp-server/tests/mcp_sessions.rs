@@ -3,6 +3,7 @@
 mod mcp_support;
 
 use http::StatusCode;
+use mcp_support::served::Served;
 use mcp_support::{Http, Runtime, config, eventually};
 use serde_json::json;
 
@@ -332,4 +333,27 @@ async fn a_call_whose_client_lost_its_connection_is_waited_for() {
     runtime.endpoint.in_flight_done().await;
     let counted = r#"mcp_tool_calls_total{endpoint="test",result="success",tool_name="progress"} 1"#;
     assert!(runtime.metrics_text().contains(counted), "the call was cut");
+}
+
+#[tokio::test]
+async fn what_sessions_keep_and_how_long_the_end_takes_is_measured() {
+    let served = Served::start("").await;
+    let measured = || {
+        ["mcp_active_sessions", "mcp_event_store_streams", "mcp_event_store_bytes"].map(|name| served.metric(name))
+    };
+    assert_eq!(measured(), [0.0; 3]);
+    let http = served.client();
+    let session = http.session().await;
+    let mut reply = http.call_in(&session, "progress", json!({"steps": 3, "delayMs": 300})).await;
+    while reply.event().await.expect("an event").data().is_none() {}
+    let [sessions, streams, bytes] = measured();
+    assert_eq!((sessions, streams), (1.0, 1.0));
+    assert!(bytes > 50.0, "a progress notification is larger than {bytes} bytes");
+    reply.message().await;
+    assert!(http.end(&session).await.is_success());
+    assert_eq!(measured(), [0.0; 3]);
+
+    assert_eq!(served.metric("mcp_drain_seconds"), 0.0);
+    served.app.drain.leave();
+    assert!(served.metric("mcp_drain_seconds") > 0.0);
 }
