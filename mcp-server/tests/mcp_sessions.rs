@@ -338,9 +338,8 @@ async fn a_call_whose_client_lost_its_connection_is_waited_for() {
 #[tokio::test]
 async fn what_sessions_keep_and_how_long_the_end_takes_is_measured() {
     let served = Served::start("").await;
-    let measured = || {
-        ["mcp_active_sessions", "mcp_event_store_streams", "mcp_event_store_bytes"].map(|name| served.metric(name))
-    };
+    let measured =
+        || ["mcp_active_sessions", "mcp_event_store_streams", "mcp_event_store_bytes"].map(|name| served.metric(name));
     assert_eq!(measured(), [0.0; 3]);
     let http = served.client();
     let session = http.session().await;

@@ -23,8 +23,8 @@ pub struct Rule {
 /// `--lease-name`. Two releases in one namespace elect one operator each.
 const LEASE: &str = r#"{{ include "mcp-operator.name" . | quote }}"#;
 
-/// Server-side apply of an object that does not exist needs `create` beside `patch`; a new child's name is looked up by
-/// `get` first, so that somebody else's object is never taken over.
+/// Server-side apply of an object that does not exist needs `create` beside `patch`; who has a new child's name already is
+/// looked up by `get`.
 const APPLIED: &[&str] = &["get", "list", "watch", "create", "patch", "delete"];
 const OBSERVED: &[&str] = &["list", "watch"];
 

@@ -66,6 +66,18 @@ pub async fn a_restarted_operator_writes_nothing_but_its_lease(context: &Context
     Ok(Done::Passed)
 }
 
+/// By the account that the chart gives it, over all that was done before in this run.
+pub async fn the_operator_asked_for_nothing_that_the_chart_does_not_grant(context: &Context) -> Result<Done> {
+    let Some(audit) = Audit::open(context)? else { return Ok(Done::Skipped(NO_AUDIT)) };
+    some_servers(context).await?;
+    let requests = Audit { from: context.stage.audited, ..audit }.of_operator()?;
+    let deployed = requests.iter().any(|request| request.verb == "patch" && request.resource == "deployments");
+    ensure!(deployed, "no Deployment was written: is this the operator's account?");
+    let denied: Vec<_> = requests.iter().filter(|request| request.is_denied).collect();
+    ensure!(denied.is_empty(), "{} requests were denied:\n{}", denied.len(), Request::describe(&denied));
+    Ok(Done::Passed)
+}
+
 /// The audit log, read from a remembered place.
 struct Audit {
     path: PathBuf,
@@ -77,6 +89,8 @@ struct Request {
     verb: String,
     resource: String,
     uri: String,
+    /// By its roles; a quota or a namespace that ends refuses otherwise.
+    is_denied: bool,
 }
 
 impl Request {
@@ -122,7 +136,8 @@ impl Audit {
             if event["user"]["username"] == user.as_str() && event["stage"] == "ResponseComplete" {
                 let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
                 let (verb, uri) = (text(&event["verb"]), text(&event["requestURI"]));
-                requests.push(Request { verb, resource: text(&event["objectRef"]["resource"]), uri });
+                let is_denied = event["annotations"]["authorization.k8s.io/decision"] == "forbid";
+                requests.push(Request { verb, resource: text(&event["objectRef"]["resource"]), uri, is_denied });
             }
         }
         Ok(requests)

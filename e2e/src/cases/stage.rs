@@ -31,6 +31,8 @@ pub struct Stage {
     pub ingress: IpAddr,
     /// The authorization server, as seen from outside of the cluster.
     pub issuer: Endpoint,
+    /// How long the API server's audit log was before the operator came, where it can be read.
+    pub audited: u64,
     everything: OnceCell<String>,
 }
 
@@ -38,7 +40,7 @@ impl Stage {
     /// Builds, starts and installs what is missing. The cluster `name` keeps running afterwards.
     pub async fn set(name: &str) -> Result<Arc<Self>> {
         let name = name.to_owned();
-        let (cluster, images, authority) = tokio::task::spawn_blocking(move || prepare(&name)).await??;
+        let (cluster, images, authority, audited) = tokio::task::spawn_blocking(move || prepare(&name)).await??;
         let ingress = cluster.node_address()?;
         let issuer = Endpoint {
             tls: true,
@@ -48,7 +50,7 @@ impl Stage {
             version: Version::Http1,
             trust: http::trust(&authority.pem)?,
         };
-        Ok(Arc::new(Self { cluster, images, ingress, issuer, everything: OnceCell::new() }))
+        Ok(Arc::new(Self { cluster, images, ingress, issuer, audited, everything: OnceCell::new() }))
     }
 
     /// The image of a backend that we did not write. Loaded when the first case asks.
@@ -81,9 +83,10 @@ pub fn work_folder() -> PathBuf {
     repository().join("target/e2e")
 }
 
-fn prepare(name: &str) -> Result<(Cluster, Images, certificates::Authority)> {
+fn prepare(name: &str) -> Result<(Cluster, Images, certificates::Authority, u64)> {
     build::binaries_and_tools()?;
     let cluster = Cluster::up(name, Level::Node)?;
+    let audited = cluster.audit_log_path().and_then(|log| log.metadata().ok()).map_or(0, |log| log.len());
     let images = images::load(&cluster)?;
     install::operator(&cluster, &images)?;
     fixtures::namespace(&cluster, ISSUER_NAMESPACE)?;
@@ -91,5 +94,5 @@ fn prepare(name: &str) -> Result<(Cluster, Images, certificates::Authority)> {
     let authority = certificates::ensure(&cluster, ISSUER_NAMESPACE, "mcp-tls", &[ISSUER_HOST], &file)?;
     fixtures::issuer(&cluster, ISSUER_NAMESPACE, ISSUER_HOST, &images)?;
     fixtures::wait_for(&cluster, ISSUER_NAMESPACE, "issuer")?;
-    Ok((cluster, images, authority))
+    Ok((cluster, images, authority, audited))
 }
