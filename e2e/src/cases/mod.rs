@@ -19,6 +19,7 @@ mod scaling;
 mod sessions;
 mod stage;
 mod streaming;
+mod upgrade;
 
 use anyhow::Result;
 use futures::future::LocalBoxFuture;
@@ -80,6 +81,7 @@ pub const ALL: &[Case] = &[
     case!("typo", input::a_typo_in_a_configuration_file_ends_the_start),
     case!("quiet", quiet::a_converged_operator_sends_nothing_but_its_lease, alone),
     case!("restart", quiet::a_restarted_operator_writes_nothing_but_its_lease, alone),
+    case!("upgrade", upgrade::an_upgrade_restarts_nothing_and_a_new_runtime_rolls_in_stages, alone),
     case!("granted", quiet::the_operator_asked_for_nothing_that_the_chart_does_not_grant, alone),
     case!("outside", outside::the_operator_runs_outside_of_the_cluster, alone),
     case!("uninstall", chart::uninstalling_keeps_the_definitions_when_asked, alone),

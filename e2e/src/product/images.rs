@@ -35,6 +35,17 @@ pub fn load(cluster: &Cluster) -> Result<Images> {
     })
 }
 
+const AGAIN: &str = "mcp-server-again";
+
+/// Loads the runtime once more, under another name: to a cluster, what a new release is.
+pub fn load_server_again(cluster: &Cluster, images: &Images) -> Result<Images> {
+    let server = images.server.replacen("mcp-server", AGAIN, 1);
+    let file = repository().join("Dockerfile.server");
+    let loader = Loader::new(cluster)?;
+    loader.load(AGAIN, &server, |archive| dockerfile::build(&file, &build::folder(), &server, archive))?;
+    Ok(Images { server, ..images.clone() })
+}
+
 /// Packs and loads the official "everything" MCP server: a `container` backend that we did not write.
 pub fn load_everything(cluster: &Cluster) -> Result<String> {
     let folder = repository().join("e2e/fixtures/everything");

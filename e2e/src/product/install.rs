@@ -16,10 +16,19 @@ pub fn operator(cluster: &Cluster, images: &Images) -> Result<()> {
     helm_upgrade(cluster, images, &[])
 }
 
+/// Where the chart is.
+#[must_use]
+pub fn chart() -> String {
+    repository().join("charts/mcp-operator").to_string_lossy().into_owned()
+}
+
 /// The same with further arguments for Helm.
 pub fn helm_upgrade(cluster: &Cluster, images: &Images, more: &[&str]) -> Result<()> {
-    let chart = repository().join("charts/mcp-operator");
-    let chart = chart.to_string_lossy();
+    helm_upgrade_to(cluster, &chart(), images, more)
+}
+
+/// The same with a chart of which the folder or the package is given.
+pub fn helm_upgrade_to(cluster: &Cluster, chart: &str, images: &Images, more: &[&str]) -> Result<()> {
     let image = |prefix: &str, reference: &str| {
         let (repository, tag) = reference.split_once(':').unwrap_or((reference, "latest"));
         [
@@ -30,7 +39,7 @@ pub fn helm_upgrade(cluster: &Cluster, images: &Images, more: &[&str]) -> Result
         ]
     };
     let values = [image("image", &images.operator), image("runtime.image", &images.server)].concat();
-    let mut arguments = vec!["upgrade", "--install", RELEASE, &chart, "--namespace", NAMESPACE, "--create-namespace"];
+    let mut arguments = vec!["upgrade", "--install", RELEASE, chart, "--namespace", NAMESPACE, "--create-namespace"];
     arguments.extend(["--wait", "--timeout", "120s"]);
     arguments.extend(values.iter().map(String::as_str));
     arguments.extend(more);
