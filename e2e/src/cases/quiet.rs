@@ -71,9 +71,10 @@ pub async fn the_operator_asked_for_nothing_that_the_chart_does_not_grant(contex
     let Some(audit) = Audit::open(context)? else { return Ok(Done::Skipped(NO_AUDIT)) };
     some_servers(context).await?;
     let requests = Audit { from: context.stage.audited, ..audit }.of_operator()?;
-    let deployed = requests.iter().any(|request| request.verb == "patch" && request.resource == "deployments");
-    ensure!(deployed, "no Deployment was written: is this the operator's account?");
-    let denied: Vec<_> = requests.iter().filter(|request| request.is_denied).collect();
+    let is_apply = |request: &&Request| request.verb == "patch" && request.resource == "deployments";
+    let applied = requests.iter().find(is_apply).context("no Deployment was written: is this its account?")?;
+    ensure!(applied.decision == "allow", "the audit log does not tell what was decided: {:?}", applied.decision);
+    let denied: Vec<_> = requests.iter().filter(|request| request.decision != "allow").collect();
     ensure!(denied.is_empty(), "{} requests were denied:\n{}", denied.len(), Request::describe(&denied));
     Ok(Done::Passed)
 }
@@ -89,8 +90,8 @@ struct Request {
     verb: String,
     resource: String,
     uri: String,
-    /// By its roles; a quota or a namespace that ends refuses otherwise.
-    is_denied: bool,
+    /// By its roles: `allow` or `forbid`. A quota or a namespace that ends refuses otherwise.
+    decision: String,
 }
 
 impl Request {
@@ -136,8 +137,8 @@ impl Audit {
             if event["user"]["username"] == user.as_str() && event["stage"] == "ResponseComplete" {
                 let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
                 let (verb, uri) = (text(&event["verb"]), text(&event["requestURI"]));
-                let is_denied = event["annotations"]["authorization.k8s.io/decision"] == "forbid";
-                requests.push(Request { verb, resource: text(&event["objectRef"]["resource"]), uri, is_denied });
+                let decision = text(&event["annotations"]["authorization.k8s.io/decision"]);
+                requests.push(Request { verb, resource: text(&event["objectRef"]["resource"]), uri, decision });
             }
         }
         Ok(requests)
