@@ -2,6 +2,10 @@
 
 .PHONY: demo down test check conformance sdk-clients generate bench-runtime bench-operator fuzz
 
+# Where clusters come from: native, kind or existing. Empty: kind where it can run, else native
+CLUSTER ?=
+export MCP_E2E_CLUSTER := $(or $(CLUSTER),$(MCP_E2E_CLUSTER))
+
 # A real Kubernetes, the operator, two servers, and a client that we did not write
 demo:
 	@cargo run --locked --quiet --package e2e -- demo

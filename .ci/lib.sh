@@ -53,6 +53,15 @@ need_cargo_tool() {
   PATH=$folder/bin:$PATH
 }
 
+# The same for a Go program: PACKAGE VERSION.
+need_go_tool() {
+  local name folder
+  name=$(basename "$1")
+  folder=$cache/go/$name-$2
+  [ -x "$folder/$name" ] || GOBIN=$folder go install "$1@$2"
+  PATH=$folder:$PATH
+}
+
 # The same for a program that PyPI has as a wheel: PACKAGE VERSION.
 need_python_tool() {
   local folder=$cache/python/$1-$2

@@ -29,20 +29,24 @@ pub struct Tools {
 impl Tools {
     /// Builds what is missing (minutes, the first time; progress on standard error) and tells where everything is.
     pub fn ready(level: Level) -> Result<Self> {
-        let wanted = match level {
+        Self::of(&[match level {
             Level::Api if is_next()? => "next-level",
             Level::Api => "api-level",
             Level::Node => "node-level",
-        };
+        }])
+    }
+
+    /// The same of single tools, by the names that `build.sh` has for them.
+    pub fn of(wanted: &[&str]) -> Result<Self> {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("kubernetes/build.sh");
         let output = Command::new(&script)
-            .arg(wanted)
+            .args(wanted)
             .stdin(Stdio::null())
             .stderr(Stdio::inherit())
             .output()
             .with_context(|| format!("run {}", script.display()))?;
         if !output.status.success() {
-            bail!("{} {wanted} failed: see its messages above", script.display());
+            bail!("{} {} failed: see its messages above", script.display(), wanted.join(" "));
         }
         Ok(Self { folders: parse(&String::from_utf8_lossy(&output.stdout)) })
     }
