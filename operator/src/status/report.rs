@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use kube::Resource;
 use kube::api::{Patch, PatchParams, Request};
+use kube::core::PartialObjectMeta;
 use mcp_crds::{McpServer, McpServerStatus};
+use serde::Serialize;
 use serde_json::json;
 use tokio::time::Instant;
 use tracing::{debug, warn};
@@ -17,6 +19,9 @@ use crate::desired::identity::MANAGER;
 use crate::error::{self, Error};
 use crate::events;
 use crate::memory::Written;
+
+/// What every definition of `v1alpha1` has had a place for, and `kubectl scale` needs.
+const FIRST_FIELDS: [&str; 5] = ["observedGeneration", "conditions", "replicas", "readyReplicas", "selector"];
 
 /// The status that the server has now: what we wrote last counts before the watch shows it.
 #[must_use]
@@ -55,20 +60,9 @@ pub async fn report(
     if waited < patience {
         return Ok(Some(patience - waited));
     }
-    let body = json!({
-        "apiVersion": "mcp-operator.dev/v1alpha1",
-        "kind": "McpServer",
-        // Without the UID a server that was deleted meanwhile could not be told from its successor.
-        "metadata": {"name": key.name, "uid": server.metadata.uid},
-        "status": &status,
-    });
     let status = Arc::new(status);
     ctx.memory.with(key, |memory| memory.sent = Some(Arc::clone(&status)));
-    let path = McpServer::url_path(&(), Some(&key.namespace));
-    let params = PatchParams::apply(MANAGER).force();
-    let request = Request::new(path).patch_subresource("status", &key.name, &params, &Patch::Apply(&body));
-    let request = request.map_err(|error| Error::Status(Box::new(kube::Error::BuildRequest(error))))?;
-    match client::metadata::<McpServer>(&ctx.client, request).await {
+    match write(server, key, &status, ctx).await {
         Ok(written) => {
             debug!("status written");
             let resource_version = written.metadata.resource_version.unwrap_or_default();
@@ -91,4 +85,47 @@ pub async fn report(
         }
     }
     Ok(None)
+}
+
+/// Writes as much of the status as the definition in the cluster has room for.
+async fn write(
+    server: &McpServer,
+    key: &Key,
+    status: &McpServerStatus,
+    ctx: &Context,
+) -> Result<PartialObjectMeta<McpServer>, kube::Error> {
+    match apply(server, key, status, ctx).await {
+        // Server-side apply refuses what it does not know, where a merge would leave it out.
+        Err(kube::Error::Api(refusal)) if refusal.message.contains("field not declared in schema") => {
+            warn!(
+                why = refusal.message,
+                "the definition in the cluster is older than this operator: the status says less"
+            );
+            let mut less = serde_json::to_value(status).map_err(kube::Error::SerdeError)?;
+            if let Some(fields) = less.as_object_mut() {
+                fields.retain(|field, _| FIRST_FIELDS.contains(&field.as_str()));
+            }
+            apply(server, key, &less, ctx).await
+        }
+        answer => answer,
+    }
+}
+
+async fn apply(
+    server: &McpServer,
+    key: &Key,
+    status: &impl Serialize,
+    ctx: &Context,
+) -> Result<PartialObjectMeta<McpServer>, kube::Error> {
+    let body = json!({
+        "apiVersion": "mcp-operator.dev/v1alpha1",
+        "kind": "McpServer",
+        // Without the UID a server that was deleted meanwhile could not be told from its successor.
+        "metadata": {"name": key.name, "uid": server.metadata.uid},
+        "status": status,
+    });
+    let path = McpServer::url_path(&(), Some(&key.namespace));
+    let params = PatchParams::apply(MANAGER).force();
+    let request = Request::new(path).patch_subresource("status", &key.name, &params, &Patch::Apply(&body));
+    client::metadata(&ctx.client, request.map_err(kube::Error::BuildRequest)?).await
 }

@@ -67,6 +67,9 @@ async fn the_operator_keeps_its_promises_to_a_real_api_server() {
         a_converged_operator_sends_nothing_and_a_restart_writes_only_the_lease,
         a_second_operator_waits_for_the_lease,
         children_go_with_their_server,
+        // After those that look at all servers: statuses that lack something are completed by the next operator.
+        a_newer_definition_does_no_harm,
+        an_older_definition_still_has_the_conditions,
         nothing_was_asked_that_the_table_does_not_grant,
     );
     let log = std::fs::read_to_string(stage.operator_log()).unwrap_or_default();

@@ -145,6 +145,10 @@ pub struct Space {
 }
 
 impl Space {
+    pub fn client(&self) -> Client {
+        self.client.clone()
+    }
+
     pub fn api<K: Resource<DynamicType = (), Scope = NamespaceResourceScope>>(&self) -> Api<K> {
         Api::namespaced(self.client.clone(), &self.namespace)
     }

@@ -8,6 +8,7 @@ mod process;
 mod references;
 mod replay;
 mod threats;
+mod versions;
 
 use crate::stage::{Space, Stage, eventually};
 use anyhow::{Context, Result, ensure};
@@ -21,7 +22,9 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Api;
 use kube::ResourceExt;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{
+    ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, ValidationDirective,
+};
 use mcp_crds::McpServer;
 use mcp_operator::gateway::HttpRoute;
 use serde_json::{Value, json};
@@ -37,6 +40,7 @@ pub use process::*;
 pub use references::*;
 pub use replay::*;
 pub use threats::*;
+pub use versions::*;
 
 pub(crate) fn builtin() -> Value {
     json!({"backend": {"builtin": {}}})
