@@ -1,7 +1,8 @@
 //! A server with nothing to do gives back the pages of the program that only its start or a rare request has needed.
 //!
 //! The kernel maps sixteen pages around each that is touched, and so after a start nearly all of the program counts as
-//! resident. What is given back stays in the page cache; what is needed again is mapped again, for a microsecond each.
+//! resident. What is given back stays in the page cache. The next request maps what it needs again, and takes about two
+//! milliseconds longer.
 
 use std::ffi::c_void;
 use std::ops::Range;
