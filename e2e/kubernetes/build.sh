@@ -2,11 +2,11 @@
 # Builds, from source, the tools of the native cluster: a real Kubernetes for machines that have neither Docker nor a
 # container registry, only Go's module proxy and Debian's packages.
 #
-#   build.sh api-level          etcd, the control plane and kubectl (one binary)
+#   build.sh api-level          etcd, the control plane and kubectl (one binary); the definitions of the Gateway API
 #   build.sh next-level         those, and the API server and controller manager of the next minor version
 #   build.sh node-level         etcd, the control plane, and all that a node which runs pods needs
 #   build.sh packages           only install the Debian packages that the build and the node need
-#   build.sh TOOL…              some of: node next containerd runc helm coredns traefik pause
+#   build.sh TOOL…              some of: node next gateway-api containerd runc helm coredns traefik pause
 #   build.sh tidy               after changing a version in a go.mod
 #
 # Each tool goes to $MCP_OPERATOR_CACHE/bin/TOOL-VERSION-HASH (default ~/.cache/mcp-operator), named after everything
@@ -17,8 +17,8 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 bin=${MCP_OPERATOR_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/mcp-operator}/bin
 
-api_level=(node)
-next_level=(node next)
+api_level=(node gateway-api)
+next_level=(node next gateway-api)
 node_level=(node containerd runc pause coredns traefik helm)
 
 # ── What determines a tool: its pins, its source, and the lines below that build it ─────────────────────────────────
@@ -34,7 +34,8 @@ version_of() {
     coredns) pinned tools github.com/coredns/coredns ;;
     traefik) pinned traefik github.com/traefik/traefik/v3 ;;
     pause) echo 1 ;;
-    *) die "unknown tool '$1'; the tools are: ${node_level[*]} next" ;;
+    gateway-api) echo 1.6.3 ;;
+    *) die "unknown tool '$1'; the tools are: ${node_level[*]} next gateway-api" ;;
   esac
 }
 
@@ -45,6 +46,7 @@ sources_of() {
     coredns) echo tools/coredns/main.go tools/go.mod tools/go.sum ;;
     traefik) echo traefik/lego_dns.go.txt traefik/ecs.go.txt traefik/go.mod traefik/go.sum ;;
     pause) echo pause/pause.c ;;
+    gateway-api) echo /dev/null ;; # its version says all
   esac
 }
 
@@ -127,6 +129,13 @@ build_traefik() {
     github.com/traefik/traefik/v3/cmd/traefik
 }
 
+# Not a program: the standard channel of its definitions, as its users install it.
+build_gateway-api() {
+  local source
+  source=$(module_folder sigs.k8s.io/gateway-api "$(version_of gateway-api)")
+  cp "$source"/config/crd/standard/*.yaml "$1/"
+}
+
 build_pause() {
   command -v musl-gcc >/dev/null || die "musl-gcc is missing: install musl-tools"
   musl-gcc -static -Os -s -o "$1/pause" "$here/pause/pause.c"
@@ -149,10 +158,17 @@ traefik_module() {
 copy_module() {
   local target=$1 module=$2 source
   shift 2
-  source=$(cd / && GOWORK=off go mod download -json "$module@v$(pinned traefik "$module")" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')
-  [ -n "$source" ] || die "cannot download $module"
+  source=$(module_folder "$module" "$(pinned traefik "$module")")
   mkdir "$target"
   tar -C "$source" -c "${@/#/--exclude=}" --exclude='*_test.go' --exclude=testdata . | tar -C "$target" -x --mode=u+w
+}
+
+# Where Go keeps the sources of the module $1 in the version $2.
+module_folder() {
+  local source
+  source=$(cd / && GOWORK=off go mod download -json "$1@v$2" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')
+  [ -n "$source" ] || die "cannot download $1"
+  echo "$source"
 }
 
 # ── What must be installed: `probe:package`, a probe being a command, a file or a pkg-config module ─────────────────

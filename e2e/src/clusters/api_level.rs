@@ -125,7 +125,8 @@ fn control_plane(folder: &Path) -> Result<ControlPlane> {
         // The API server refuses loopback here. This address is reserved for documentation; nothing connects to it.
         advertised: Ipv4Addr::new(192, 0, 2, 1),
         ports: Ports { api, etcd, etcd_peer, controller_manager, scheduler },
-        service_cidr: "10.96.0.0/24".to_owned(),
+        // For as many servers as the benchmark makes.
+        service_cidr: "10.96.0.0/16".to_owned(),
         api_service: Ipv4Addr::new(10, 96, 0, 1),
         pod_cidr: "10.97.0.0/24".to_owned(),
     })

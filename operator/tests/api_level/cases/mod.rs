@@ -12,6 +12,7 @@ mod versions;
 
 use crate::stage::{Space, Stage, eventually};
 use anyhow::{Context, Result, ensure};
+use e2e::clusters::tools::Tools;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::coordination::v1::Lease;
