@@ -12,7 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::api::PostParams;
 use kube::{Api, Client};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use crate::desired::identity::MANAGER;
 
@@ -104,15 +104,16 @@ impl Election {
 
     /// Gives the lease back, so that the next process need not wait.
     pub async fn release(mut self) {
-        let Some(mut lease) = self.held.take() else { return };
-        let spec = lease.spec.get_or_insert_default();
-        spec.holder_identity = Some(String::new());
-        spec.renew_time = Some(MicroTime(Timestamp::now()));
-        spec.lease_duration_seconds = Some(1);
-        match timeout(PATIENCE, self.write(lease)).await {
-            Ok(Ok(_)) => info!("lease released"),
-            Ok(Err(error)) => debug!(error = &error as &dyn std::error::Error, "lease not released"),
-            Err(_) => debug!("lease not released in time"),
+        let released = self.update(|spec| {
+            spec.holder_identity = Some(String::new());
+            spec.renew_time = Some(MicroTime(Timestamp::now()));
+            spec.lease_duration_seconds = Some(1);
+        });
+        match timeout(PATIENCE, released).await {
+            Ok(Ok(true)) => info!("lease released"),
+            Ok(Ok(false)) => info!("somebody else holds the lease already"),
+            Ok(Err(error)) => warn!(error = &error as &dyn std::error::Error, "lease not released: the next waits"),
+            Err(_) => warn!("lease not released in time: the next waits"),
         }
     }
 
@@ -140,20 +141,26 @@ impl Election {
     }
 
     async fn renew(&mut self) -> Result<bool, kube::Error> {
+        self.update(|spec| spec.renew_time = Some(MicroTime(Timestamp::now()))).await
+    }
+
+    /// Writes the lease with `change`; `false`: it is not ours any more.
+    async fn update(&mut self, change: impl Fn(&mut LeaseSpec)) -> Result<bool, kube::Error> {
         let Some(lease) = self.held.clone() else { return Ok(false) };
-        match self.write_renewal(lease).await {
-            // Our version is old: the answer to a renewal was lost, somebody edited the Lease, or somebody took it.
+        match self.update_from(lease, &change).await {
+            // Our version is old: the answer to a renewal was lost (or is not waited for any more, when the process
+            // stops), somebody edited the Lease, or somebody took it.
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
             written => return written.map(|()| true),
         }
         let lease = self.api.get_opt(&self.name).await?;
         let Some(lease) = lease.filter(|lease| holder(lease) == Some(&self.identity)) else { return Ok(false) };
         // That it is ours is no renewal: the one whose answer was lost may be long ago.
-        self.write_renewal(lease).await.map(|()| true)
+        self.update_from(lease, &change).await.map(|()| true)
     }
 
-    async fn write_renewal(&mut self, mut lease: Lease) -> Result<(), kube::Error> {
-        lease.spec.get_or_insert_default().renew_time = Some(MicroTime(Timestamp::now()));
+    async fn update_from(&mut self, mut lease: Lease, change: impl Fn(&mut LeaseSpec)) -> Result<(), kube::Error> {
+        change(lease.spec.get_or_insert_default());
         let sent = Instant::now();
         self.held = Some(self.write(lease).await?);
         self.renewed = sent;
@@ -231,13 +238,26 @@ mod tests {
     /// A lease that is held, in front of an API server that answers the requests that it expects, each after so many
     /// milliseconds and with that status. All others are never answered.
     fn held(answers: &'static [(Method, u64, u16)]) -> Election {
+        held_and_written(answers).0
+    }
+
+    /// The same, and the holders that it was told to write.
+    fn held_and_written(answers: &'static [(Method, u64, u16)]) -> (Election, Arc<Mutex<Vec<String>>>) {
         let asked = Arc::new(Mutex::new(answers.iter()));
+        let written = Arc::new(Mutex::new(Vec::new()));
+        let writes = Arc::clone(&written);
         let service = service_fn(move |request: Request<Body>| {
             let answer = asked.lock().unwrap().next();
+            let writes = Arc::clone(&writes);
             async move {
                 let Some((method, delay, status)) = answer else { return std::future::pending().await };
                 assert_eq!(request.method(), method);
                 assert!(request.uri().path().ends_with("/leases/lease"), "{}", request.uri());
+                if request.method() == Method::PUT {
+                    let body = request.into_body().collect_bytes().await.unwrap();
+                    let lease: Lease = serde_json::from_slice(&body).unwrap();
+                    writes.lock().unwrap().push(holder(&lease).unwrap_or_default().to_owned());
+                }
                 sleep(Duration::from_millis(*delay)).await;
                 let refusal = serde_json::json!({"status": "Failure", "code": status, "message": "", "reason": ""});
                 let body = if *status == 200 { serde_json::to_value(lease("me", "2")).unwrap() } else { refusal };
@@ -246,7 +266,18 @@ mod tests {
             }
         });
         let election = Election::new(Client::new(service, "default"), "default", "lease".to_owned(), "me".to_owned());
-        Election { held: Some(lease("me", "1")), ..election }
+        (Election { held: Some(lease("me", "1")), ..election }, written)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_given_back_though_a_renewal_is_under_way() {
+        // Nobody waits for the answer of the last renewal when the process stops, and it has arrived.
+        let answers =
+            &[(Method::PUT, 60_000, 200), (Method::PUT, 0, 409), (Method::GET, 0, 200), (Method::PUT, 0, 200)];
+        let (mut election, written) = held_and_written(answers);
+        assert!(timeout(Duration::from_secs(3), election.hold()).await.is_err(), "it stops while it renews");
+        election.release().await;
+        assert_eq!(*written.lock().unwrap(), ["me", "", ""]);
     }
 
     #[tokio::test(start_paused = true)]
