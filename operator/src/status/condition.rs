@@ -127,7 +127,7 @@ impl Verdict {
     pub fn condition(&self, kind: Type, earlier: &[Condition], generation: Option<i64>, now: Timestamp) -> Condition {
         let since = find(earlier, kind)
             .filter(|earlier| earlier.status == self.truth.as_str())
-            .map_or(Time(now), |earlier| earlier.last_transition_time.clone());
+            .map_or_else(|| whole_seconds(now), |earlier| earlier.last_transition_time.clone());
         Condition {
             type_: kind.as_str().to_owned(),
             status: self.truth.as_str().to_owned(),
@@ -137,6 +137,11 @@ impl Verdict {
             last_transition_time: since,
         }
     }
+}
+
+/// The API server keeps no fractions: with them what the watch shows would not be what we said.
+fn whole_seconds(time: Timestamp) -> Time {
+    Time(Timestamp::from_second(time.as_second()).unwrap_or(time))
 }
 
 /// What was last said of a server.
@@ -172,6 +177,15 @@ mod tests {
         assert_eq!((second.reason.as_str(), second.observed_generation), ("Crashing", Some(2)));
         let third = Verdict::yes(Reason::Available, "").condition(Type::Available, &[second], Some(2), at(30));
         assert_eq!(third.last_transition_time, Time(at(30)));
+    }
+
+    #[test]
+    fn the_api_server_gives_a_condition_back_as_it_was() {
+        let now = at(10) + std::time::Duration::from_millis(987);
+        let said = Verdict::yes(Reason::Available, "").condition(Type::Available, &[], Some(1), now);
+        // metav1.Time is written as RFC 3339 with seconds.
+        assert_eq!(serde_json::to_value(&said).unwrap()["lastTransitionTime"], "1970-01-01T00:00:10Z");
+        assert_eq!(said.last_transition_time, Time(at(10)));
     }
 
     #[test]
