@@ -17,7 +17,7 @@ use crate::{PullPolicy, Resources, schema};
 pub struct Backend {
     /// An MCP server that speaks Streamable HTTP, run as a container beside the runtime.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub container: Option<Container>,
+    pub container: Option<Box<Container>>,
     /// The runtime's own demonstration and diagnostic tools: echo, add, progress, whoami, sleep.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub builtin: Option<Builtin>,

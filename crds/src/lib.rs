@@ -38,7 +38,7 @@ pub use observability::{
 };
 pub use pod::{Disruption, Pod, PodIdentity, Volume};
 pub use policy::{MethodScopes, ToolScopes, Tools};
-pub use quantity::{Quantity, Resources};
+pub use quantity::{Quantities, Quantity, Resources};
 pub use references::{CaBundle, KeyRef};
 pub use runtime::{LivenessProbe, Probe, Probes, PullPolicy, ReadinessProbe, Runtime};
 pub use scaling::{Autoscaling, Strategy};

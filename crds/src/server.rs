@@ -79,16 +79,16 @@ pub struct McpServerSpec {
     /// Lets Kubernetes choose the number of pods. Without it `replicas` does, which `kubectl scale mcp` and an autoscaler of
     /// your own may change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub autoscaling: Option<Autoscaling>,
+    pub autoscaling: Option<Box<Autoscaling>>,
     /// How a new version of the pods replaces the old one.
     #[serde(default)]
     pub strategy: Strategy,
     /// How clients outside of the cluster reach the server. Without it only the cluster does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub expose: Option<Expose>,
+    pub expose: Option<Box<Expose>>,
     /// Who may call the server. Without it everybody in the cluster may, unless it is exposed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub auth: Option<Auth>,
+    pub auth: Option<Box<Auth>>,
     /// Which tools of the backend there are for clients.
     #[serde(default)]
     pub tools: Tools,
@@ -100,13 +100,13 @@ pub struct McpServerSpec {
     pub sessions: Sessions,
     /// The redis that replicas share.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub redis: Option<Redis>,
+    pub redis: Option<Box<Redis>>,
     /// The database. Without it there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub database: Option<Database>,
+    pub database: Option<Box<Database>>,
     /// TLS inside of the pod. Without it the runtime speaks plain HTTP; TLS of the route is `expose.tls`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tls: Option<Tls>,
+    pub tls: Option<Box<Tls>>,
     /// Which web pages may call the server from a browser.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cors: Option<Cors>,

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kube::Client;
-use kube::runtime::events::Recorder;
 
 use crate::cache::{Cache, Key, Scope};
+use crate::events::Publisher;
 use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::settings::Settings;
@@ -24,7 +24,7 @@ pub struct Context {
     /// Asks the running servers. `None` with `--probe-via=none`.
     pub verifier: Option<Verifier>,
     /// Writes events.
-    pub recorder: Recorder,
+    pub events: Publisher,
     /// Counts.
     pub metrics: Arc<Metrics>,
     /// Whose turn it is to get a changed image of the runtime.

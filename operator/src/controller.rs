@@ -89,7 +89,7 @@ fn is_echo(change: &Change<Server>, ctx: &Context) -> bool {
     use crate::cache::Entry as _;
     let Change { old: Some(old), new: Some(new) } = change else { return false };
     let Some(said) = new.said_since(old) else { return false };
-    ctx.memory.with(&new.key(), |memory| memory.sent.as_deref() == Some(said))
+    ctx.memory.with(&new.key(), |memory| memory.hears(said, new.resource_version()))
 }
 
 /// A panic is the end of that reconcile, and not of all others: kube's handle would pass it on.
@@ -133,7 +133,11 @@ impl Handles {
 }
 
 fn handle(key: Key) -> Handle {
-    let metadata = ObjectMeta { name: Some(key.name), namespace: Some(key.namespace), ..ObjectMeta::default() };
+    let metadata = ObjectMeta {
+        name: Some(key.name.to_string()),
+        namespace: Some(key.namespace.to_string()),
+        ..ObjectMeta::default()
+    };
     metadata.into_request_partial::<McpServer>()
 }
 

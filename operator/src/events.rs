@@ -4,8 +4,10 @@
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::Resource;
-use kube::runtime::events::{Event, EventType};
+use std::sync::{Mutex, PoisonError};
+
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::{Client, Resource};
 use mcp_crds::McpServer;
 
 use crate::status::{Reason, Type, find};
@@ -13,6 +15,44 @@ use crate::text::cut;
 
 /// Longest note that the API server takes.
 const MAX_NOTE: usize = 1000;
+
+/// Of so many events it is known that they were written, so that the next one counts them on.
+const REMEMBERED: u32 = 256;
+
+/// Writes events.
+pub struct Publisher {
+    client: Client,
+    reporter: Reporter,
+    /// And how many it has written. The library keeps each for six minutes at least, at 4 KB: of a thousand servers that
+    /// become ready that is more than what the operator itself remembers of them.
+    recorder: Mutex<(Recorder, u32)>,
+}
+
+impl Publisher {
+    /// Writes events in the name of `reporter`.
+    #[must_use]
+    pub fn new(client: Client, reporter: Reporter) -> Self {
+        let recorder = Mutex::new((Recorder::new(client.clone(), reporter.clone()), 0));
+        Self { client, reporter, recorder }
+    }
+
+    /// Writes one event.
+    ///
+    /// # Errors
+    /// When the API server does not take it.
+    pub async fn publish(&self, event: &Event, about: &ObjectReference) -> Result<(), kube::Error> {
+        self.recorder().publish(event, about).await
+    }
+
+    fn recorder(&self) -> Recorder {
+        let mut recorder = self.recorder.lock().unwrap_or_else(PoisonError::into_inner);
+        if recorder.1 == REMEMBERED {
+            *recorder = (Recorder::new(self.client.clone(), self.reporter.clone()), 0);
+        }
+        recorder.1 += 1;
+        recorder.0.clone()
+    }
+}
 
 /// The turns between two sets of conditions that people want to hear of.
 #[must_use]

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use mcp_crds::McpServerStatus;
 use rand::Rng;
 
-use crate::cache::Key;
+use crate::cache::{Key, Shared, is_older};
 use crate::kind::Kind;
 use crate::resolve::environment::Part;
 
@@ -37,7 +37,7 @@ pub struct Remembered {
     /// Since when another status than the written one has been due.
     pub due: Option<tokio::time::Instant>,
     /// Field sets that are as good as ours get, see [`Memory::settled`].
-    settled: HashMap<(Kind, String), u64>,
+    settled: Vec<(Kind, Shared, u64)>,
     repairs: BTreeMap<(Kind, String, String), Vec<Instant>>,
     environment: HashMap<(Kind, String), (String, Part)>,
     digest_key: Option<DigestKey>,
@@ -83,6 +83,17 @@ impl Memory {
 }
 
 impl Remembered {
+    /// Whether the status that a watch shows is what we sent last. When it is what we wrote, and no older, the cache has
+    /// it: nothing of it is kept here.
+    pub fn hears(&mut self, said: &McpServerStatus, version: &str) -> bool {
+        let echo = self.sent.as_deref() == Some(said);
+        let written = self.written.as_ref().map(|written| &written.resource_version);
+        if echo && written.is_some_and(|written| !is_older(version, written)) {
+            (self.sent, self.written) = (None, None);
+        }
+        echo
+    }
+
     /// The last reconcile went well.
     pub fn succeeded(&mut self) {
         self.failures = 0;
@@ -99,13 +110,16 @@ impl Remembered {
     /// The answer to our own write had this field set: the API server keeps no more of it than that, and asking again
     /// would not change it.
     pub fn settle(&mut self, kind: Kind, name: &str, fingerprint: u64) {
-        self.settled.insert((kind, name.to_owned()), fingerprint);
+        match self.settled.iter_mut().find(|(of, named, _)| *of == kind && *named == *name) {
+            Some((_, _, settled)) => *settled = fingerprint,
+            None => self.settled.push((kind, name.into(), fingerprint)),
+        }
     }
 
     /// Whether a field set is the one that our last write left.
     #[must_use]
     pub fn is_settled(&self, kind: Kind, name: &str, fingerprint: u64) -> bool {
-        self.settled.get(&(kind, name.to_owned())) == Some(&fingerprint)
+        self.settled.iter().any(|(of, named, settled)| *of == kind && *named == *name && *settled == fingerprint)
     }
 
     /// The digest of an object in that version, if it was read before.
@@ -171,6 +185,20 @@ impl Remembered {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_watch_has_shown_is_not_kept() {
+        let status = |replicas| Arc::new(McpServerStatus { replicas, ..McpServerStatus::default() });
+        let written = Written { resource_version: "7".to_owned(), status: status(2) };
+        let mut server = Remembered { sent: Some(status(2)), ..Remembered::default() };
+        assert!(server.hears(&status(2), "7"), "quicker than the answer");
+        server.written = Some(written);
+        assert!(!server.hears(&status(1), "6"), "of before");
+        assert!(server.hears(&status(2), "5"), "it said the same once");
+        assert!(server.written.is_some() && server.sent.is_some(), "what was written is still to come");
+        assert!(server.hears(&status(2), "7"));
+        assert!(server.written.is_none() && server.sent.is_none());
+    }
 
     #[test]
     fn the_backoff_doubles_to_five_minutes_and_starts_anew_after_success() {

@@ -1,6 +1,9 @@
 //! What the operator counts, in the text format of Prometheus. Labels are kinds and reasons; names of servers only in
 //! the condition gauge, which can be switched off.
 
+use std::collections::BTreeMap;
+use std::io::{self, Write as _};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -11,6 +14,11 @@ use prometheus::{
 use crate::cache::Key;
 use crate::kind::Kind;
 use crate::status::{Reason, Type};
+
+/// Value of a condition that a server does not have.
+const ABSENT: i8 = i8::MIN;
+
+type Truths = [i8; Type::STEADY.len()];
 
 /// Everything that is counted.
 #[derive(Debug)]
@@ -24,7 +32,9 @@ pub struct Metrics {
     rounds: IntCounterVec,
     leader: IntGauge,
     upgrades: IntGaugeVec,
-    conditions: Option<IntGaugeVec>,
+    /// Of each server, in the order of [`Type::STEADY`]. Written out when it is asked for: a thousand servers have six
+    /// thousand series, and a gauge for each would be most of what a server costs.
+    conditions: Option<Mutex<BTreeMap<Key, Truths>>>,
 }
 
 impl Metrics {
@@ -59,7 +69,7 @@ impl Metrics {
             &["state"],
         )?;
         registry.register(Box::new(upgrades.clone()))?;
-        let conditions = if per_server { Some(condition_gauge(&registry)?) } else { None };
+        let conditions = per_server.then(Mutex::default);
         Ok(Self {
             registry,
             reconciles,
@@ -114,24 +124,22 @@ impl Metrics {
 
     /// The conditions of a server.
     pub fn conditions(&self, server: &Key, conditions: &[Condition]) {
-        let Some(gauge) = &self.conditions else { return };
-        for kind in Type::STEADY {
-            let Some(condition) = crate::status::find(conditions, kind) else { continue };
-            let value = match condition.status.as_str() {
+        let Some(all) = &self.conditions else { return };
+        let truths = Type::STEADY.map(|kind| match crate::status::find(conditions, kind) {
+            None => ABSENT,
+            Some(condition) => match condition.status.as_str() {
                 "True" => 1,
                 "False" => 0,
                 _ => -1,
-            };
-            gauge.with_label_values(&[server.namespace.as_str(), server.name.as_str(), kind.as_str()]).set(value);
-        }
+            },
+        });
+        all.lock().unwrap_or_else(PoisonError::into_inner).insert(server.clone(), truths);
     }
 
     /// The server is gone: so are its series.
     pub fn forget(&self, server: &Key) {
-        let Some(gauge) = &self.conditions else { return };
-        for kind in Type::STEADY {
-            // It has no series when it never had a condition.
-            let _ = gauge.remove_label_values(&[server.namespace.as_str(), server.name.as_str(), kind.as_str()]);
+        if let Some(all) = &self.conditions {
+            all.lock().unwrap_or_else(PoisonError::into_inner).remove(server);
         }
     }
 
@@ -142,16 +150,24 @@ impl Metrics {
     pub fn text(&self) -> Result<Vec<u8>, prometheus::Error> {
         let mut out = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut out)?;
+        if let Some(all) = &self.conditions {
+            write_conditions(&all.lock().unwrap_or_else(PoisonError::into_inner), &mut out)?;
+        }
         Ok(out)
     }
 }
 
-fn condition_gauge(registry: &Registry) -> Result<IntGaugeVec, prometheus::Error> {
-    let help = "Conditions of servers: 1 True, 0 False, -1 Unknown.";
-    let gauge =
-        IntGaugeVec::new(Opts::new("mcp_operator_server_condition", help), &["namespace", "name", "condition"])?;
-    registry.register(Box::new(gauge.clone()))?;
-    Ok(gauge)
+fn write_conditions(all: &BTreeMap<Key, Truths>, out: &mut Vec<u8>) -> io::Result<()> {
+    const NAME: &str = "mcp_operator_server_condition";
+    writeln!(out, "# HELP {NAME} Conditions of servers: 1 True, 0 False, -1 Unknown.\n# TYPE {NAME} gauge")?;
+    for (Key { namespace, name }, truths) in all {
+        for (kind, truth) in Type::STEADY.iter().zip(truths).filter(|(_, truth)| **truth != ABSENT) {
+            // Names of objects have nothing that would have to be escaped.
+            let condition = kind.as_str();
+            writeln!(out, r#"{NAME}{{condition="{condition}",name="{name}",namespace="{namespace}"}} {truth}"#)?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use kube::Config;
-use kube::runtime::events::{Recorder, Reporter};
+use kube::runtime::events::Reporter;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -14,6 +14,7 @@ use crate::cache::{Cache, Scope};
 use crate::cli::{ProbeVia, Run};
 use crate::context::Context;
 use crate::desired::identity::MANAGER;
+use crate::events::Publisher;
 use crate::health::{self, Readiness};
 use crate::lease::Election;
 use crate::memory::Memory;
@@ -91,10 +92,7 @@ pub async fn run(options: Run, stop: CancellationToken) -> anyhow::Result<End> {
         cache: Arc::new(Cache::default()),
         memory: Memory::default(),
         verifier: verifier.map(|via| Verifier::new(via, queue.0.clone(), Arc::clone(&metrics))),
-        recorder: Recorder::new(
-            client.clone(),
-            Reporter { controller: MANAGER.to_owned(), instance: Some(identity()) },
-        ),
+        events: Publisher::new(client.clone(), Reporter { controller: MANAGER.to_owned(), instance: Some(identity()) }),
         metrics: Arc::clone(&metrics),
         // A flag without a value means none, not the namespace without a name.
         scope: Scope {

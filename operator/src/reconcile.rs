@@ -188,7 +188,7 @@ fn observe(server: &McpServer, key: &Key, plan: Option<&Plan>, ctx: &Context) ->
         pending_pod_certificate: resolution.pending_pod_certificate.clone(),
         missing_inner_tls: exposure::missing_inner_tls(&server.spec, resolution.resolved.ingress_controller.as_deref()),
         missing_affinity: exposure::missing_affinity(&server.spec, resolution.resolved.ingress_controller.as_deref()),
-        findings: target.clone().and_then(|target| ctx.verifier.as_ref()?.observe(target)),
+        findings: target.as_ref().and_then(|target| ctx.verifier.as_ref()?.observe(target)),
         target,
         rotation: id.as_ref().and_then(|id| rotation(id, ctx)),
         waits: resolution.resolved.turn.waits,

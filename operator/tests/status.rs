@@ -80,13 +80,13 @@ impl History {
         anonymous: Option<Anonymous>,
     ) -> &mut Self {
         self.seen.target = Some(target(&[("p", ready)]));
-        self.seen.findings = Some(Findings {
+        self.seen.findings = Some(Arc::new(Findings {
             live_digest: "digest".to_owned(),
             enforced_auth: false,
-            pods: [("p".to_owned(), PodAnswer { ready, report })].into(),
+            pods: vec![PodAnswer { pod: "p".to_owned(), ready, report }],
             anonymous,
             misses: 0,
-        });
+        }));
         self
     }
 
@@ -131,7 +131,7 @@ fn target(pods: &[(&str, bool)]) -> Target {
         live_digest: "digest".to_owned(),
         mcp_port: 8000,
         management_port: 9090,
-        pods: pods.iter().map(endpoint).collect::<BTreeSet<_>>(),
+        pods: pods.iter().map(endpoint).collect(),
     }
 }
 

@@ -1,7 +1,6 @@
 //! The verifier against servers that answer over real sockets.
 #![expect(clippy::unwrap_used, reason = "a test that unwraps says where it failed")]
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -100,7 +99,7 @@ fn target(port: u16) -> Target {
         live_digest: "new".to_owned(),
         mcp_port: port,
         management_port: port,
-        pods: BTreeSet::from([pod]),
+        pods: vec![pod],
     }
 }
 
@@ -115,10 +114,10 @@ async fn until(
     woken: &mut UnboundedReceiver<Key>,
     target: &Target,
     wanted: impl Fn(&Findings) -> bool,
-) -> Findings {
+) -> Arc<Findings> {
     let asked = async {
         loop {
-            if let Some(findings) = verifier.observe(target.clone()).filter(&wanted) {
+            if let Some(findings) = verifier.observe(&target).filter(|found| wanted(found)) {
                 return findings;
             }
             assert_eq!(woken.next().await, Some(target.server.clone()));
@@ -194,7 +193,7 @@ async fn a_server_that_does_not_answer_is_missed_three_times_and_no_more() {
     // Nobody listens there.
     let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
     let found = until(&verifier, &mut woken, &target(port), |found| found.misses == 3).await;
-    let why = found.pods["p"].report.clone().unwrap_err();
+    let why = found.of_pod("p").unwrap().clone().unwrap_err();
     assert!(why.starts_with("connect to 127.0.0.1:"), "{why}");
 }
 
@@ -204,7 +203,7 @@ async fn an_endless_answer_is_not_read_to_its_end() {
     fake.body_bytes.store(1024 * 1024, Ordering::Relaxed);
     let (verifier, mut woken) = verifier();
     let found = until(&verifier, &mut woken, &target(port), |_| true).await;
-    let why = found.pods["p"].report.clone().unwrap_err();
+    let why = found.of_pod("p").unwrap().clone().unwrap_err();
     assert!(why.contains("length limit exceeded"), "{why}");
 }
 
@@ -227,7 +226,7 @@ async fn many_changes_in_a_row_are_asked_about_together() {
     let before = fake.reports.load(Ordering::Relaxed);
     let changed = |change: usize| Target { live_digest: change.to_string(), ..target(port) };
     for change in 0..20 {
-        verifier.observe(changed(change));
+        verifier.observe(&changed(change));
         // The verifier could ask meanwhile.
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -241,8 +240,8 @@ async fn without_pods_nobody_is_asked() {
     let (fake, port) = fake().await;
     let (verifier, mut woken) = verifier();
     until(&verifier, &mut woken, &target(port), |_| true).await;
-    let gone = Target { pods: BTreeSet::new(), ..target(port) };
-    assert_eq!(verifier.observe(gone), None);
+    let gone = Target { pods: Vec::new(), ..target(port) };
+    assert_eq!(verifier.observe(&gone), None);
     drop(fake);
 }
 
@@ -279,7 +278,7 @@ async fn pods_with_tls_are_asked_by_https_and_their_certificate_is_checked() {
         let target = Target { tls: Some(tls), port, host: host.to_owned(), ..target(plain) };
         async move {
             let (verifier, mut woken) = verifier();
-            until(&verifier, &mut woken, &target, |_| true).await.anonymous.unwrap()
+            until(&verifier, &mut woken, &target, |_| true).await.anonymous.clone().unwrap()
         }
     };
     assert_eq!(asked("localhost", Some(&good), false).await, Anonymous::Served);

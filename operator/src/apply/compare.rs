@@ -59,7 +59,7 @@ pub fn compare(wanted: &Manifest, found: &Child, settled: impl FnOnce(&Child) ->
 /// # Errors
 /// Names the object and who has it.
 pub fn guard(found: &Child, id: &Identity) -> Result<(), Error> {
-    let (kind, name) = (found.kind, found.key.name.clone());
+    let (kind, name) = (found.kind, found.key.name.to_string());
     match &found.owner {
         Some(owner) if owner.uid == id.uid && !found.deleting => Ok(()),
         // Its namesake was deleted; the garbage collector is on its way.

@@ -42,7 +42,7 @@ fn may_go(child: &Child, wanted: &Manifests<'_>, mounted: &BTreeSet<String>) -> 
     let newest_is_mounted = wanted.applied.iter().any(|manifest| {
         manifest.kind == Kind::ConfigMap && manifest.name.contains("-boot-") && mounted.contains(&manifest.name)
     });
-    newest_is_mounted && !mounted.contains(&child.key.name)
+    newest_is_mounted && !mounted.contains(&*child.key.name)
 }
 
 async fn delete(writer: &Writer<'_>, child: &Child) -> Result<(), Error> {

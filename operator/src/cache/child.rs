@@ -10,6 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, Owne
 use mcp_crds::ParentRef;
 
 use super::fields::FieldSet;
+use super::shared::Shared;
 use super::table::{Entry, Index, Key};
 use crate::desired::deployment::RUNTIME;
 use crate::desired::keys::ROTATION;
@@ -50,9 +51,9 @@ pub struct Child {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owner {
     /// Its name.
-    pub name: String,
+    pub name: Shared,
     /// Its UID: another server may have had the name before.
-    pub uid: String,
+    pub uid: Shared,
 }
 
 /// The status that is read of some kinds.
@@ -62,7 +63,7 @@ pub enum ChildStatus {
     #[default]
     None,
     /// Of a Deployment.
-    Rollout(Rollout),
+    Rollout(Box<Rollout>),
     /// Of an Ingress: the addresses that its controller published.
     Addresses(Vec<String>),
     /// Of an HTTPRoute: what each Gateway's controller says.
@@ -129,7 +130,7 @@ impl Child {
         let owner = metadata.owner_references.as_deref().and_then(server_owner);
         // Others' objects are only looked up as references: their fields are of no interest.
         let fields = match (&owner, metadata.managed_fields) {
-            (Some(_), Some(entries)) => FieldSet::of(&entries),
+            (Some(owner), Some(entries)) => FieldSet::of(&entries, &owner.uid),
             _ => FieldSet::default(),
         };
         let intent = if kind == Kind::Secret { ROTATION } else { INTENT };
@@ -150,7 +151,7 @@ impl Child {
     /// Trims a Deployment.
     #[must_use]
     pub fn of_deployment(deployment: Deployment) -> Self {
-        let status = ChildStatus::Rollout(Rollout::of(&deployment));
+        let status = ChildStatus::Rollout(Box::new(Rollout::of(&deployment)));
         Self { status, ..Self::of(Kind::Deployment, deployment.metadata) }
     }
 
@@ -214,7 +215,7 @@ impl Child {
     /// Whether it belongs to the McpServer with that UID.
     #[must_use]
     pub fn belongs_to(&self, uid: &str) -> bool {
-        self.owner.as_ref().is_some_and(|owner| owner.uid == uid)
+        self.owner.as_ref().is_some_and(|owner| owner.uid == *uid)
     }
 
     /// How far the Deployment is.
@@ -297,7 +298,7 @@ impl Rollout {
 pub fn server_owner(owners: &[OwnerReference]) -> Option<Owner> {
     let ours =
         |owner: &&OwnerReference| owner.kind == "McpServer" && owner.api_version.starts_with("mcp-operator.dev/");
-    owners.iter().find(ours).map(|owner| Owner { name: owner.name.clone(), uid: owner.uid.clone() })
+    owners.iter().find(ours).map(|owner| Owner { name: (&owner.name).into(), uid: (&owner.uid).into() })
 }
 
 impl Entry for Child {

@@ -9,24 +9,34 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use serde_json::{Map, Value};
 
+use super::shared::Shared;
+
 use crate::desired::identity::MANAGER;
 
-/// The paths that our manager owns, as compact JSON. Several sets where an admission webhook rewrote our own request:
-/// that is recorded as an update by the same manager.
+/// Stands for the UID of the owner. No key of a list is empty otherwise.
+const OWNER: &str = "";
+
+/// The paths that our manager owns, as compact JSON, a set each line. Several sets where an admission webhook rewrote
+/// our own request: that is recorded as an update by the same manager. Shared: those of all servers are nearly the same.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct FieldSet(Vec<Box<str>>);
+pub struct FieldSet(Shared);
 
 impl FieldSet {
-    /// Our entries among all of an object.
+    /// Our entries among all of an object, whose owner has that UID.
     #[must_use]
-    pub fn of(entries: &[ManagedFieldsEntry]) -> Self {
+    pub fn of(entries: &[ManagedFieldsEntry], owner: &str) -> Self {
         let ours = entries.iter().filter(|entry| {
             entry.manager.as_deref() == Some(MANAGER) && entry.subresource.as_deref().is_none_or(str::is_empty)
         });
         let mut sets: Vec<_> =
-            ours.filter_map(|entry| entry.fields_v1.as_ref()).map(|fields| fields.0.to_string().into()).collect();
+            ours.filter_map(|entry| entry.fields_v1.as_ref()).map(|fields| fields.0.to_string()).collect();
         sets.sort_unstable();
-        Self(sets)
+        // The one thing in it that no two servers have in common: the key of our owner reference.
+        Self(sets.join("\n").replace(owner, OWNER).into())
+    }
+
+    fn sets(&self) -> impl Iterator<Item = Value> {
+        self.0.lines().filter_map(|set| serde_json::from_str(set).ok())
     }
 
     /// A name for this very set. Only compared within one process.
@@ -40,8 +50,7 @@ impl FieldSet {
     /// Whether the field at that path is ours.
     #[must_use]
     pub fn owns(&self, path: &[&str]) -> bool {
-        let sets = self.0.iter().filter_map(|set| serde_json::from_str::<Value>(set).ok());
-        let mut found = sets.map(|set| {
+        let mut found = self.sets().map(|set| {
             let mut steps = path.iter().map(|step| format!("f:{step}"));
             steps.try_fold(&set, |node, step| node.get(&step)).is_some()
         });
@@ -51,7 +60,7 @@ impl FieldSet {
     /// The first path of `intent` that the set does not have, as in `.spec.replicas`.
     #[must_use]
     pub fn first_lost(&self, intent: &Value) -> Option<String> {
-        let sets: Vec<Value> = self.0.iter().filter_map(|set| serde_json::from_str(set).ok()).collect();
+        let sets: Vec<Value> = self.sets().collect();
         let sets: Vec<&Value> = sets.iter().collect();
         let Value::Object(object) = intent else { return None };
         object.iter().filter(|(key, _)| !matches!(key.as_str(), "apiVersion" | "kind")).find_map(|(key, value)| {
@@ -111,7 +120,7 @@ fn names_item(name: &str, item: &Value) -> bool {
         Some(("k", keys)) => {
             let Ok(Value::Object(keys)) = serde_json::from_str::<Value>(keys) else { return false };
             // A key that the item does not have was filled in by a default (the protocol of a port).
-            keys.iter().all(|(key, value)| item.get(key).is_none_or(|own| own == value))
+            keys.iter().all(|(key, value)| item.get(key).is_none_or(|own| own == value || value == OWNER))
                 && keys.keys().any(|key| item.get(key).is_some())
         }
         Some(("v", value)) => serde_json::from_str::<Value>(value).is_ok_and(|value| value == *item),
@@ -137,6 +146,10 @@ mod tests {
             fields_v1: Some(FieldsV1(fields)),
             ..ManagedFieldsEntry::default()
         }
+    }
+
+    fn of(entries: &[ManagedFieldsEntry]) -> FieldSet {
+        FieldSet::of(entries, "uid-1")
     }
 
     fn intent() -> Value {
@@ -172,14 +185,13 @@ mod tests {
 
     #[test]
     fn what_we_applied_is_covered() {
-        let set = FieldSet::of(&[entry(MANAGER, None, ours())]);
+        let set = of(&[entry(MANAGER, None, ours())]);
         assert_eq!(set.first_lost(&intent()), None);
     }
 
     #[test]
     fn what_is_ours_is_known_by_its_path() {
-        let set =
-            FieldSet::of(&[entry(MANAGER, None, ours()), entry("hpa", None, json!({"f:spec": {"f:paused": {}}}))]);
+        let set = of(&[entry(MANAGER, None, ours()), entry("hpa", None, json!({"f:spec": {"f:paused": {}}}))]);
         assert!(set.owns(&["spec", "replicas"]));
         assert!(!set.owns(&["spec", "paused"]) && !FieldSet::default().owns(&["spec", "replicas"]));
     }
@@ -188,7 +200,7 @@ mod tests {
     fn fields_that_others_added_do_not_matter() {
         let sidecar =
             json!({"f:spec": {"f:template": {"f:spec": {"f:containers": {"k:{\"name\":\"proxy\"}": {".": {}}}}}}});
-        let set = FieldSet::of(&[entry(MANAGER, None, ours()), entry("injector", None, sidecar)]);
+        let set = of(&[entry(MANAGER, None, ours()), entry("injector", None, sidecar)]);
         assert_eq!(set.first_lost(&intent()), None);
     }
 
@@ -197,7 +209,7 @@ mod tests {
         let mut fields = ours();
         fields["f:spec"].as_object_mut().unwrap().remove("f:replicas");
         let taken = entry("kubectl-edit", None, json!({"f:spec": {"f:replicas": {}}}));
-        let set = FieldSet::of(&[entry(MANAGER, None, fields), taken]);
+        let set = of(&[entry(MANAGER, None, fields), taken]);
         assert_eq!(set.first_lost(&intent()).as_deref(), Some(".spec.replicas"));
     }
 
@@ -208,7 +220,7 @@ mod tests {
             .as_object_mut()
             .unwrap()
             .remove("f:ports");
-        let set = FieldSet::of(&[entry(MANAGER, None, fields)]);
+        let set = of(&[entry(MANAGER, None, fields)]);
         assert_eq!(set.first_lost(&intent()).as_deref(), Some(".spec.template.spec.containers[mcp-server].ports"));
     }
 
@@ -217,13 +229,13 @@ mod tests {
         let mut applied = ours();
         applied["f:spec"].as_object_mut().unwrap().remove("f:replicas");
         let rewritten = entry(MANAGER, None, json!({"f:spec": {"f:replicas": {}}}));
-        let set = FieldSet::of(&[entry(MANAGER, None, applied), rewritten]);
+        let set = of(&[entry(MANAGER, None, applied), rewritten]);
         assert_eq!(set.first_lost(&intent()), None);
     }
 
     #[test]
     fn an_object_that_we_never_wrote_covers_nothing() {
         let status = entry(MANAGER, Some("status"), ours());
-        assert_eq!(FieldSet::of(&[status]).first_lost(&intent()).as_deref(), Some(".metadata.labels"));
+        assert_eq!(of(&[status]).first_lost(&intent()).as_deref(), Some(".metadata.labels"));
     }
 }

@@ -12,6 +12,7 @@ mod class;
 mod fields;
 mod pod;
 mod server;
+mod shared;
 mod table;
 mod watch;
 
@@ -21,6 +22,7 @@ pub use class::ClassView;
 pub use fields::FieldSet;
 pub use pod::{Endpoint, FailureKind, PodFailure, PodView, ReplicaSetView, SliceView};
 pub use server::{Guard, Server, Unreadable};
+pub use shared::Shared;
 pub use table::{Change, Entry, Index, Key, Table, is_older};
 pub use watch::{Scope, Synced, start};
 

@@ -1,6 +1,6 @@
 //! What is kept of the pods of our servers, and of the ReplicaSets and EndpointSlices around them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use k8s_openapi::api::apps::v1::ReplicaSet;
@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use super::shared::Shared;
 use super::table::{Entry, Index, Key};
 use crate::desired::identity::OWNER_UID;
 use crate::desired::migrations::APP as MIGRATIONS;
@@ -25,7 +26,7 @@ pub struct PodView {
     /// It is ready.
     pub ready: bool,
     /// Its own addresses, by the word of its kubelet.
-    pub addresses: BTreeSet<IpAddr>,
+    pub addresses: Vec<IpAddr>,
     /// Why it is not, as far as Kubernetes knows.
     pub failure: Option<PodFailure>,
 }
@@ -62,16 +63,16 @@ pub struct Part {
     resource_version: String,
     server: Option<Key>,
     /// UID of the McpServer, from our label.
-    pub server_uid: Option<String>,
+    pub server_uid: Option<Shared>,
 }
 
 impl Part {
     fn of(metadata: ObjectMeta) -> Self {
-        let namespace = metadata.namespace.unwrap_or_default();
+        let namespace = Shared::from(metadata.namespace.unwrap_or_default());
         let mut labels = metadata.labels.unwrap_or_default();
         Self {
             server: labels.remove("app.kubernetes.io/instance").map(|name| Key::new(&namespace, name)),
-            server_uid: labels.remove(OWNER_UID),
+            server_uid: labels.remove(OWNER_UID).map(Shared::from),
             key: Key::new(namespace, metadata.name.unwrap_or_default()),
             resource_version: metadata.resource_version.unwrap_or_default(),
         }
@@ -208,7 +209,7 @@ pub struct SliceView {
     /// Where it belongs.
     pub part: Part,
     /// Its ports by name.
-    pub ports: BTreeMap<String, u16>,
+    pub ports: Vec<(String, u16)>,
     /// Its pods, not-ready ones too.
     pub endpoints: Vec<Endpoint>,
 }

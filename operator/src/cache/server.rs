@@ -117,6 +117,12 @@ impl Server {
     }
 
     /// The hosts that it has now. One that is being deleted gives its own up.
+    /// The status that it has.
+    #[must_use]
+    pub fn status(&self) -> Option<&McpServerStatus> {
+        self.object.as_ref().map_or_else(|unreadable| unreadable.status.as_ref(), |server| server.status.as_ref())
+    }
+
     fn claims(&self) -> &[String] {
         match &self.object {
             Ok(server) if server.metadata.deletion_timestamp.is_none() => &self.hosts,

@@ -3,20 +3,21 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use super::shared::Shared;
 use crate::kind::Kind;
 
 /// Namespace and name of an object. Cluster-scoped objects have an empty namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key {
     /// Namespace.
-    pub namespace: String,
+    pub namespace: Shared,
     /// Name.
-    pub name: String,
+    pub name: Shared,
 }
 
 impl Key {
     /// A key of its two parts.
-    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+    pub fn new(namespace: impl Into<Shared>, name: impl Into<Shared>) -> Self {
         Self { namespace: namespace.into(), name: name.into() }
     }
 }
@@ -57,7 +58,7 @@ pub struct Table<T> {
 #[derive(Debug)]
 struct Inner<T> {
     entries: HashMap<Key, Arc<T>>,
-    indexes: HashMap<Index, HashSet<Key>>,
+    indexes: HashMap<Index, Vec<Key>>,
 }
 
 impl<T> Default for Table<T> {
@@ -117,9 +118,8 @@ impl<T: Entry> Table<T> {
                 if before == now || (only_newer && is_older(now, before)) {
                     return Change { old: None, new: None };
                 }
-                inner.unindex(&key, old.as_ref());
             }
-            inner.index(&key, entry.as_ref());
+            inner.reindex(&key, old.as_deref(), &entry);
             inner.entries.insert(key, Arc::clone(&entry));
             Change { old, new: Some(entry) }
         })
@@ -133,7 +133,7 @@ impl<T: Entry> Table<T> {
     /// Forgets the entries of `namespace` (all, without one) that a complete list did not have.
     pub fn sweep(&self, namespace: Option<&str>, seen: &HashSet<Key>) -> Vec<Arc<T>> {
         self.write(|inner| {
-            let in_scope = |key: &Key| namespace.is_none_or(|namespace| key.namespace == namespace);
+            let in_scope = |key: &Key| namespace.is_none_or(|namespace| *key.namespace == *namespace);
             let gone: Vec<_> =
                 inner.entries.keys().filter(|key| in_scope(key) && !seen.contains(*key)).cloned().collect();
             gone.iter().filter_map(|key| inner.take(key)).collect()
@@ -153,20 +153,34 @@ impl<T: Entry> Table<T> {
 impl<T: Entry> Inner<T> {
     fn take(&mut self, key: &Key) -> Option<Arc<T>> {
         let old = self.entries.remove(key)?;
-        self.unindex(key, old.as_ref());
+        self.unindex(key, old.indexes());
         Some(old)
     }
 
-    fn index(&mut self, key: &Key, entry: &T) {
-        for index in entry.indexes() {
-            self.indexes.entry(index).or_default().insert(key.clone());
+    fn reindex(&mut self, key: &Key, old: Option<&T>, new: &T) {
+        let (before, now) = (old.map(Entry::indexes).unwrap_or_default(), new.indexes());
+        // Nearly always they are the same.
+        if before == now {
+            return;
+        }
+        self.unindex(key, before);
+        for index in now {
+            let keys = self.indexes.entry(index).or_default();
+            // The same may be referred to twice.
+            if !keys.contains(key) {
+                if keys.is_empty() {
+                    // Most have no other.
+                    keys.reserve_exact(1);
+                }
+                keys.push(key.clone());
+            }
         }
     }
 
-    fn unindex(&mut self, key: &Key, entry: &T) {
-        for index in entry.indexes() {
+    fn unindex(&mut self, key: &Key, indexes: Vec<Index>) {
+        for index in indexes {
             let Some(keys) = self.indexes.get_mut(&index) else { continue };
-            keys.remove(key);
+            keys.retain(|other| other != key);
             if keys.is_empty() {
                 self.indexes.remove(&index);
             }

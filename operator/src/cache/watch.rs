@@ -37,6 +37,10 @@ use crate::kind::Kind;
 use crate::metrics::Metrics;
 use crate::queue::Queue;
 
+/// Objects that are asked for at once. All kinds are listed at the same time, and each page is in memory three times: as
+/// it came, read, and trimmed.
+const PAGE: u32 = 100;
+
 /// Between two looks for an API that a server waits for.
 const MISSING_API: Duration = Duration::from_secs(30);
 
@@ -100,9 +104,7 @@ pub fn start(
             part.metadata::<Secret>(Kind::Secret);
         }
         // Any may be referred to; of its spec the access modes are needed.
-        part.children(Kind::PersistentVolumeClaim, watcher::Config::default(), |claim: PersistentVolumeClaim| {
-            Child::of_claim(claim)
-        });
+        part.children(Kind::PersistentVolumeClaim, all(), |claim: PersistentVolumeClaim| Child::of_claim(claim));
         part.metadata::<NetworkPolicy>(Kind::NetworkPolicy);
         part.metadata::<Service>(Kind::Service);
         part.metadata::<PodDisruptionBudget>(Kind::PodDisruptionBudget);
@@ -130,8 +132,12 @@ pub fn start(
     Synced(synced)
 }
 
+fn all() -> watcher::Config {
+    watcher::Config::default().page_size(PAGE)
+}
+
 fn ours() -> watcher::Config {
-    watcher::Config::default().labels(OWNER_UID)
+    all().labels(OWNER_UID)
 }
 
 /// One namespace, or the whole cluster.
@@ -156,7 +162,7 @@ impl Part<'_> {
             neighbours(change, &cache.servers).into_iter().for_each(|other| queue.push(other));
         };
         let api = self.api::<Guard>();
-        self.follow("McpServer", api, watcher::Config::default(), |cache| &cache.servers, Server::of, wake);
+        self.follow("McpServer", api, all(), |cache| &cache.servers, Server::of, wake);
     }
 
     fn metadata<K>(&mut self, kind: Kind)
@@ -169,7 +175,7 @@ impl Part<'_> {
             + 'static,
     {
         // Any Secret, ConfigMap and claim may be referenced; of the other kinds only our own matter.
-        let config = if Cache::sees_all(kind) { watcher::Config::default() } else { ours() };
+        let config = if Cache::sees_all(kind) { all() } else { ours() };
         self.children(kind, config, move |object: PartialObjectMeta<K>| Child::of(kind, object.metadata));
     }
 
@@ -255,7 +261,7 @@ impl Part<'_> {
         // Classes change about never: look at every server then.
         let wake = move |_: &Change<ClassView>| cache.servers.all().iter().for_each(|server| queue.push(server.key()));
         let api = Api::<IngressClass>::all(self.client.clone());
-        self.follow("IngressClass", api, watcher::Config::default(), |cache| &cache.classes, ClassView::of, wake);
+        self.follow("IngressClass", api, all(), |cache| &cache.classes, ClassView::of, wake);
     }
 
     fn api<K: Resource<DynamicType = (), Scope = NamespaceResourceScope>>(&self) -> Api<K> {

@@ -62,10 +62,10 @@ fn config(id: &Identity, spec: &McpServerSpec, refs: &Resolved) -> Result<Config
             stream_timeout_seconds: number("spec.expose.streamTimeoutSeconds", endpoint::stream_timeout_seconds(spec))?,
             ..Server::default()
         },
-        tls: spec.tls.as_ref().map(tls),
+        tls: spec.tls.as_deref().map(tls),
         backend: backend(spec)?,
         redis: spec.redis.as_ref().map(|redis| self::redis(id, redis)).transpose()?,
-        database: spec.database.as_ref().map(database).transpose()?,
+        database: spec.database.as_deref().map(database).transpose()?,
         sessions: sessions(spec)?,
         metrics: Metrics {
             enabled: spec.observability.metrics.enabled,

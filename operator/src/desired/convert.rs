@@ -16,9 +16,9 @@ pub(super) fn resources(given: &Resources) -> ResourceRequirements {
     ResourceRequirements { requests: quantities(requests), limits: quantities(limits), claims: None }
 }
 
-fn quantities(given: &BTreeMap<String, mcp_crds::Quantity>) -> Option<BTreeMap<String, Quantity>> {
-    let quantities = given.iter().map(|(name, quantity)| (name.clone(), Quantity(quantity.0.clone())));
-    (!given.is_empty()).then(|| quantities.collect())
+fn quantities(given: &mcp_crds::Quantities) -> Option<BTreeMap<String, Quantity>> {
+    let quantities = given.0.iter().map(|(name, quantity)| (name.clone(), Quantity(quantity.0.clone())));
+    (!given.0.is_empty()).then(|| quantities.collect())
 }
 
 pub(super) fn volume(given: &mcp_crds::Volume) -> Volume {

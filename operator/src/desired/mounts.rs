@@ -98,7 +98,7 @@ pub fn build(id: &Identity, spec: &McpServerSpec, boot_config: &str) -> Vec<(Vol
     if let Some(tls) = &spec.tls {
         mounts.push((secret("mcp-tls", &tls.secret_name, None), read_only("mcp-tls", TLS_DIR)));
     }
-    mounts.extend(spec.redis.iter().flat_map(redis));
+    mounts.extend(spec.redis.as_deref().into_iter().flat_map(redis));
     if let Some(database) = &spec.database {
         mounts.push(key("mcp-database", &database.url_secret_ref, "url", DATABASE_DIR));
     }

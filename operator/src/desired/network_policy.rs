@@ -91,7 +91,11 @@ fn service_ports(spec: &McpServerSpec) -> BTreeSet<i32> {
     let urls = urls.chain(spec.observability.otlp.iter().map(|otlp| &otlp.endpoint));
     let named = urls.filter_map(|url| Url::parse(url).ok()?.port_or_known_default()).map(i32::from);
     let database = spec.database.as_ref().map(|_| POSTGRESQL);
-    std::iter::once(HTTPS).chain(named).chain(spec.redis.iter().flat_map(redis_ports)).chain(database).collect()
+    std::iter::once(HTTPS)
+        .chain(named)
+        .chain(spec.redis.as_deref().into_iter().flat_map(redis_ports))
+        .chain(database)
+        .collect()
 }
 
 /// The servers that sentinels and clusters name by themselves are at the usual port.

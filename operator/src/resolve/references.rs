@@ -56,8 +56,8 @@ pub fn of(spec: &McpServerSpec) -> Vec<Reference> {
         let client = issuer.introspection.as_ref().map(|introspection| &introspection.client_secret_ref);
         found.extend(client.map(|key| secret_key(key, &field("introspection.clientSecretRef"))));
     }
-    found.extend(spec.tls.iter().flat_map(tls_references));
-    found.extend(spec.redis.iter().flat_map(redis_references));
+    found.extend(spec.tls.as_deref().into_iter().flat_map(tls_references));
+    found.extend(spec.redis.as_deref().into_iter().flat_map(redis_references));
     if let Some(database) = &spec.database {
         found.push(secret_key(&database.url_secret_ref, "spec.database.urlSecretRef"));
         found.extend(
@@ -80,7 +80,7 @@ pub fn of(spec: &McpServerSpec) -> Vec<Reference> {
 /// The references of the backend's environment.
 #[must_use]
 pub fn of_environment(spec: &McpServerSpec) -> Vec<Reference> {
-    spec.backend.container.iter().flat_map(container_references).collect()
+    spec.backend.container.as_deref().into_iter().flat_map(container_references).collect()
 }
 
 fn container_references(container: &Container) -> Vec<Reference> {

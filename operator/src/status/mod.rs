@@ -76,7 +76,7 @@ pub struct Observed {
     /// Whom to ask; `None` while that is not known.
     pub target: Option<Target>,
     /// What was asked; `None` when it has not been.
-    pub findings: Option<Findings>,
+    pub findings: Option<Arc<Findings>>,
     /// How far the generated keys are made anew.
     pub rotation: Option<Rotation>,
     /// It waits for a changed image of the runtime: why.
@@ -143,7 +143,7 @@ pub fn status(
         progress(outcome, &verdicts, &ready, unseen, stuck)
             .map(|(kind, verdict)| verdict.condition(kind, &earlier.conditions, generation, now)),
     );
-    let report = seen.findings.as_ref().and_then(Findings::report);
+    let report = seen.findings.as_deref().and_then(Findings::report);
     McpServerStatus {
         observed_generation: generation,
         address,
@@ -175,7 +175,7 @@ fn verdicts(
     let wanted = wanted(server, outcome, deployment);
     let held = find(&earlier.conditions, Type::Available)
         .is_some_and(|condition| condition.status == "True" && condition.reason != Reason::ScaledToZero.as_str());
-    let available = available::verdict(deployment, wanted, failure, seen.findings.as_ref(), held);
+    let available = available::verdict(deployment, wanted, failure, seen.findings.as_deref(), held);
     let available = told_by_pods(available, server, seen, &earlier.conditions);
     let available = waits_for_certificate(available, seen);
     let available = available::autoscaled(available, seen.autoscaler.as_deref());
@@ -283,7 +283,7 @@ fn verified(
         };
         return keep(earlier, server, false, otherwise);
     };
-    let verdict = match judge(target, seen.findings.as_ref(), now) {
+    let verdict = match judge(target, seen.findings.as_deref(), now) {
         Judgement::Say(verdict) => verdict,
         Judgement::Keep(otherwise) => {
             let asked = seen.findings.as_ref().is_some_and(|findings| findings.is_answered(target));

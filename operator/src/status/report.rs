@@ -12,7 +12,7 @@ use serde_json::json;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
-use crate::cache::{Key, is_older};
+use crate::cache::{Entry as _, Key, is_older};
 use crate::client;
 use crate::context::Context;
 use crate::desired::identity::MANAGER;
@@ -68,6 +68,10 @@ pub async fn report(
             let resource_version = written.metadata.resource_version.unwrap_or_default();
             let written = Written { resource_version, status: Arc::clone(&status) };
             ctx.memory.with(key, |memory| (memory.written, memory.due) = (Some(written), None));
+            // The watch may have been quicker than the answer.
+            if let Some(seen) = ctx.cache.servers.get(key).filter(|seen| seen.status() == Some(&*status)) {
+                ctx.memory.with(key, |memory| memory.hears(&status, seen.resource_version()));
+            }
         }
         Err(source) if matches!(error::code(&source), Some(404 | 409)) => {
             debug!("the server is gone");
@@ -76,7 +80,7 @@ pub async fn report(
         Err(source) => return Err(Error::Status(Box::new(source))),
     }
     for event in events::of(&earlier.conditions, &status.conditions) {
-        if let Err(error) = ctx.recorder.publish(&event, &events::regarding(server)).await {
+        if let Err(error) = ctx.events.publish(&event, &events::regarding(server)).await {
             if error::is_namespace_ending(&error) {
                 break;
             }

@@ -1,7 +1,5 @@
 //! What one round of questions found.
 
-use std::collections::BTreeMap;
-
 use mcp_server_config::report::{BackendState, ServerReport};
 
 use super::target::Target;
@@ -14,8 +12,8 @@ pub struct Findings {
     pub live_digest: String,
     /// Whether callers without a token were expected to be refused.
     pub enforced_auth: bool,
-    /// What each pod said of itself, by its name.
-    pub pods: BTreeMap<String, PodAnswer>,
+    /// What each pod said of itself.
+    pub pods: Vec<PodAnswer>,
     /// What a caller without a token got. `None`: not asked, since a pod still had another configuration.
     pub anonymous: Option<Anonymous>,
     /// Rounds in a row in which something could not be asked.
@@ -25,6 +23,8 @@ pub struct Findings {
 /// What one pod said of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PodAnswer {
+    /// Its name.
+    pub pod: String,
     /// It takes traffic.
     pub ready: bool,
     /// Its report, or why there is none.
@@ -72,13 +72,13 @@ impl Findings {
     /// Whether every pod that takes traffic reported.
     #[must_use]
     pub fn pods_answered(&self) -> bool {
-        self.pods.values().filter(|pod| pod.ready).all(|pod| pod.report.is_ok())
+        self.pods.iter().filter(|pod| pod.ready).all(|pod| pod.report.is_ok())
     }
 
     /// Whether every pod that takes traffic has the configuration that was expected.
     #[must_use]
     pub fn is_reloaded(&self) -> bool {
-        let mut ready = self.pods.values().filter(|pod| pod.ready);
+        let mut ready = self.pods.iter().filter(|pod| pod.ready);
         ready.all(|pod| pod.report.as_ref().is_ok_and(|report| report.live.digest == self.live_digest))
     }
 
@@ -89,16 +89,22 @@ impl Findings {
         current && !matches!(self.anonymous, None | Some(Anonymous::Failed(_) | Anonymous::Limited))
     }
 
+    /// The report of one pod, or why there is none. `None`: it was not asked.
+    #[must_use]
+    pub fn of_pod(&self, name: &str) -> Option<&Result<ServerReport, String>> {
+        self.pods.iter().find(|answer| answer.pod == name).map(|answer| &answer.report)
+    }
+
     /// The report that stands for the server: the first of the pods that take traffic.
     #[must_use]
     pub fn report(&self) -> Option<&ServerReport> {
-        self.pods.values().filter(|pod| pod.ready).find_map(|pod| pod.report.as_ref().ok())
+        self.pods.iter().filter(|pod| pod.ready).find_map(|pod| pod.report.as_ref().ok())
     }
 
     /// Why pods are not ready, by their own account.
     #[must_use]
     pub fn trouble_of_unready(&self) -> Option<Trouble> {
-        self.pods.values().filter(|pod| !pod.ready).find_map(|pod| trouble(pod.report.as_ref().ok()?))
+        self.pods.iter().filter(|pod| !pod.ready).find_map(|pod| trouble(pod.report.as_ref().ok()?))
     }
 }
 

@@ -37,7 +37,7 @@ pub fn judge(target: &Target, findings: Option<&Findings>, now: Timestamp) -> Ju
     let mut failed = None;
     let mut bad: Option<Verdict> = None;
     for pod in target.ready_pods() {
-        match findings.pods.get(&pod.pod).map(|answer| &answer.report) {
+        match findings.of_pod(&pod.pod) {
             None => unasked = true,
             Some(Err(why)) => failed = Some(format!("pod {}: {why}", pod.pod)),
             Some(Ok(report)) => bad = worse(bad, of_pod(&pod.pod, report, target)),
@@ -131,7 +131,7 @@ fn of_anonymous(anonymous: &Anonymous, target: &Target, findings: &Findings, now
 /// What is to be said of the certificates that the pods use themselves; most often nothing. The one that ends first
 /// counts: a pod whose volume was not brought up to date has the old one still.
 fn certificate(target: &Target, findings: &Findings, now: Timestamp) -> Option<Verdict> {
-    let ready = target.ready_pods().filter_map(|pod| findings.pods.get(&pod.pod)?.report.as_ref().ok());
+    let ready = target.ready_pods().filter_map(|pod| findings.of_pod(&pod.pod)?.as_ref().ok());
     let used: Vec<_> = ready.filter_map(|report| report.tls.as_ref()).collect();
     let first = used.iter().filter_map(|tls| tls.not_after.parse::<Timestamp>().ok()).min();
     let refused = used.iter().find_map(|tls| tls.error.as_deref());
@@ -163,7 +163,7 @@ fn verified(findings: &Findings) -> Verdict {
     said.extend(tools.map(|count| if count == 1 { "1 tool".to_owned() } else { format!("{count} tools") }));
     let direct = findings
         .pods
-        .values()
+        .iter()
         .any(|pod| pod.report.as_ref().is_ok_and(|report| report.backend.reachable_directly == Some(true)));
     if direct {
         said.push(
@@ -198,7 +198,7 @@ mod tests {
             live_digest: "new".to_owned(),
             mcp_port: 8000,
             management_port: 9090,
-            pods: [pod("a", true), pod("b", false)].into(),
+            pods: vec![pod("a", true), pod("b", false)],
         }
     }
 
@@ -244,7 +244,7 @@ mod tests {
         Findings {
             live_digest: "new".to_owned(),
             enforced_auth: auth,
-            pods: [("a".to_owned(), PodAnswer { ready: true, report })].into(),
+            pods: vec![PodAnswer { pod: "a".to_owned(), ready: true, report }],
             anonymous,
             misses: 0,
         }
@@ -317,7 +317,7 @@ mod tests {
         failing.backend.state = BackendState::Failed;
         failing.backend.error = Some("connection refused".to_owned());
         let mut found = findings(false, Ok(failing), None);
-        found.pods.values_mut().for_each(|pod| pod.ready = false);
+        found.pods.iter_mut().for_each(|pod| pod.ready = false);
         let Judgement::Say(verdict) = judge(&none_ready, Some(&found), now()) else { panic!() };
         assert_eq!((verdict.truth, verdict.reason), (Truth::False, Reason::HandshakeFailed));
     }

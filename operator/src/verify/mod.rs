@@ -65,9 +65,12 @@ struct Asker {
     metrics: Arc<Metrics>,
 }
 
+/// What was found last.
+type Latest = Arc<Mutex<Option<Arc<Findings>>>>;
+
 struct Task {
     target: watch::Sender<Arc<Target>>,
-    findings: Arc<Mutex<Option<Findings>>>,
+    findings: Latest,
     handle: AbortHandle,
 }
 
@@ -86,7 +89,7 @@ impl Verifier {
     }
 
     /// Sees to it that `target` is asked, and returns what was found last. Must be called within a runtime.
-    pub fn observe(&self, target: Target) -> Option<Findings> {
+    pub fn observe(&self, target: &Target) -> Option<Arc<Findings>> {
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         if target.pods.is_empty() {
             tasks.remove(&target.server);
@@ -94,16 +97,16 @@ impl Verifier {
         }
         if let Some(task) = tasks.get(&target.server).filter(|task| task.target.borrow().uid == target.uid) {
             task.target.send_if_modified(|current| {
-                let changed = **current != target;
+                let changed = **current != *target;
                 if changed {
-                    *current = Arc::new(target);
+                    *current = Arc::new(target.clone());
                 }
                 changed
             });
             return task.findings.lock().unwrap_or_else(PoisonError::into_inner).clone();
         }
         let server = target.server.clone();
-        let (sender, receiver) = watch::channel(Arc::new(target));
+        let (sender, receiver) = watch::channel(Arc::new(target.clone()));
         let findings = Arc::default();
         let work = Arc::clone(&self.asker).run(receiver, Arc::clone(&findings));
         let handle = tokio::spawn(work).abort_handle();
@@ -118,18 +121,19 @@ impl Verifier {
 }
 
 impl Asker {
-    async fn run(self: Arc<Self>, mut targets: watch::Receiver<Arc<Target>>, latest: Arc<Mutex<Option<Findings>>>) {
+    async fn run(self: Arc<Self>, mut targets: watch::Receiver<Arc<Target>>, latest: Latest) {
         let (mut quiet_rounds, mut answer) = (0, None);
         loop {
             let target = Arc::clone(&targets.borrow_and_update());
             let before = latest.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let misses = before.as_ref().map_or(0, |findings| findings.misses);
-            let found = self.round(&target, misses, &mut answer).await;
+            // Boxed: it is large, and of a thousand servers nearly all only wait for the next round.
+            let found = Box::pin(self.round(&target, misses, &mut answer)).await;
             let settled = is_settled(&target, &found);
-            quiet_rounds = if before.as_ref() == Some(&found) { quiet_rounds + 1 } else { 0 };
+            quiet_rounds = if before.as_deref() == Some(&found) { quiet_rounds + 1 } else { 0 };
             if quiet_rounds == 0 {
                 debug!(server = %target.server, settled, "findings changed");
-                *latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
+                *latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(found));
                 self.queue.push(target.server.clone());
             }
             tokio::select! {
@@ -151,12 +155,12 @@ impl Asker {
             // Never closed: waiting cannot fail.
             let _permit = self.at_once.acquire().await;
             let report = self.via.report(target, pod).await.map_err(|unanswered| unanswered.to_string());
-            (pod.pod.clone(), PodAnswer { ready: pod.ready, report })
+            PodAnswer { pod: pod.pod.clone(), ready: pod.ready, report }
         });
         let mut found = Findings {
             live_digest: target.live_digest.clone(),
             enforced_auth: target.enforces_auth,
-            pods: join_all(reports).await.into_iter().collect(),
+            pods: join_all(reports).await,
             anonymous: None,
             misses: 0,
         };

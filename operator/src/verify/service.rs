@@ -3,7 +3,6 @@
 //! Pods are asked every second while something is about to change. The Service is not: its answer says little new, and
 //! each question takes from the server's rate limit, which knows no operator.
 
-use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::findings::Anonymous;
@@ -30,7 +29,8 @@ pub struct LastAnswer {
 struct Expected {
     live_digest: String,
     enforces_auth: bool,
-    pods: BTreeSet<String>,
+    /// In the order of the target.
+    pods: Box<[String]>,
 }
 
 impl Expected {
@@ -104,7 +104,7 @@ mod tests {
             live_digest: "new".to_owned(),
             mcp_port: 8000,
             management_port: 9090,
-            pods: [Endpoint { pod: "a".to_owned(), address: "10.0.0.1".parse().unwrap(), ready: true }].into(),
+            pods: vec![Endpoint { pod: "a".to_owned(), address: "10.0.0.1".parse().unwrap(), ready: true }],
         }
     }
 

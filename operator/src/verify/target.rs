@@ -1,6 +1,5 @@
 //! Whom to ask, and what to expect.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::tls::PodTls;
@@ -34,8 +33,8 @@ pub struct Target {
     pub mcp_port: u16,
     /// Port of `/server` in the pods.
     pub management_port: u16,
-    /// The pods, not-ready ones too.
-    pub pods: BTreeSet<Endpoint>,
+    /// The pods, not-ready ones too, in order.
+    pub pods: Vec<Endpoint>,
 }
 
 impl Target {
@@ -68,20 +67,24 @@ impl Target {
             live_digest: children.live_digest.clone(),
             mcp_port: port(ports.mcp),
             management_port: port(ports.management),
-            pods: BTreeSet::new(),
+            pods: Vec::new(),
             server: key,
             uid: id.uid.clone(),
         };
         for slice in slices {
             // What the pods really listen at: while a roll-out changes a port, old pods have the old one.
-            if let Some(found) = slice.ports.get(MANAGEMENT) {
-                target.management_port = *found;
-            }
-            if let Some(found) = slice.ports.get(MCP) {
-                target.mcp_port = *found;
+            for (name, found) in &slice.ports {
+                match name.as_str() {
+                    MANAGEMENT => target.management_port = *found,
+                    MCP => target.mcp_port = *found,
+                    _ => {}
+                }
             }
             target.pods.extend(slice.endpoints.iter().filter(|endpoint| is_pod(endpoint, id, cache)).cloned());
         }
+        target.pods.sort_unstable();
+        // Two slices may both have it for a moment.
+        target.pods.dedup();
         target
     }
 

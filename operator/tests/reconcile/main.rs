@@ -16,11 +16,12 @@ use http::Method;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::PartialObjectMetaExt;
 use kube::runtime::controller::Action;
-use kube::runtime::events::{Recorder, Reporter};
+use kube::runtime::events::Reporter;
 use mcp_crds::McpServer;
 use mcp_operator::cache::{Cache, Child, ChildStatus, Guard, JobState, Key, Scope, Server, Unreadable};
 use mcp_operator::context::Context;
 use mcp_operator::error::{Error, Retry};
+use mcp_operator::events::Publisher;
 use mcp_operator::kind::Kind;
 use mcp_operator::memory::Memory;
 use mcp_operator::metrics::Metrics;
@@ -51,7 +52,7 @@ impl World {
         let metrics = Arc::new(Metrics::new(true).unwrap());
         let (queue, _) = mcp_operator::queue::Queue::new();
         let ctx = Context {
-            recorder: Recorder::new(client.clone(), reporter),
+            events: Publisher::new(client.clone(), reporter),
             client,
             cache,
             memory: Memory::default(),
