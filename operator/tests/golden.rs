@@ -7,7 +7,7 @@ mod support;
 use std::path::Path;
 
 use mcp_crds::McpServer;
-use mcp_operator::desired::{Resolved, desired};
+use mcp_operator::desired::{EnvDigest, Resolved, desired};
 use serde_json::Value;
 use support::fixture::{self, Fixture};
 
@@ -82,6 +82,7 @@ fn resolved(document: Value) -> Resolved {
     }
     let Refs { ingress_controller, shared_hosts, env_digest, shared_claims, replicas } =
         serde_json::from_value(document).unwrap();
+    let env_digest = env_digest.map(|digest| EnvDigest { digest, versions: "1a2b3c".to_owned() });
     Resolved { ingress_controller, shared_hosts, env_digest, shared_claims, replicas, ..Resolved::default() }
 }
 

@@ -3,7 +3,7 @@
 
 mod support;
 
-use mcp_operator::desired::{Children, Resolved, desired};
+use mcp_operator::desired::{Children, EnvDigest, Resolved, desired};
 use proptest::prelude::*;
 use serde_json::Value;
 use support::fixture::{Fixture, NAMESPACE, UID};
@@ -14,7 +14,7 @@ fn rendered() -> impl Strategy<Value = (Fixture, Resolved, Children)> {
     (any::server(), any::controller(), proptest::bool::ANY).prop_map(|(server, ingress_controller, shared)| {
         let hosts = server.spec.expose.iter().flat_map(|expose| expose.hosts.iter().take(1).cloned());
         let shared_hosts = if shared { hosts.collect() } else { Default::default() };
-        let env_digest = Some("0a1b".to_owned());
+        let env_digest = Some(EnvDigest { digest: "0a1b".to_owned(), versions: "1a2b".to_owned() });
         let refs = Resolved { ingress_controller, shared_hosts, env_digest, ..Resolved::default() };
         let children = desired(&server, &refs, &settings()).unwrap();
         (server, refs, children)

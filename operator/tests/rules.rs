@@ -6,7 +6,7 @@ mod support;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use mcp_crds::{ServiceType, Strategy};
-use mcp_operator::desired::{Children, Identity, Resolved, desired, endpoint};
+use mcp_operator::desired::{Children, EnvDigest, Identity, Resolved, desired, endpoint};
 use mcp_server_config::{Anonymous, Config, Count, Live, SessionStore};
 use support::fixture::{Fixture, UID, server};
 use support::settings;
@@ -55,11 +55,14 @@ fn what_needs_a_restart_makes_a_new_boot_file_and_rolls_the_pods() {
 #[test]
 fn a_changed_environment_rolls_the_pods() {
     let server = server("demo").container("example/server");
-    let with = |digest: Option<&str>| {
-        let refs = Resolved { env_digest: digest.map(str::to_owned), ..Resolved::default() };
+    let with = |digest: Option<(&str, &str)>| {
+        let env_digest =
+            digest.map(|(digest, versions)| EnvDigest { digest: digest.to_owned(), versions: versions.to_owned() });
+        let refs = Resolved { env_digest, ..Resolved::default() };
         desired(&server, &refs, &settings()).unwrap().deployment.spec.unwrap().template
     };
-    assert_ne!(with(Some("one")), with(Some("two")));
+    assert_ne!(with(Some(("one", "1"))), with(Some(("two", "1"))));
+    assert_eq!(with(Some(("one", "1"))), with(Some(("one", "2"))), "it says the same");
     assert!(with(None).metadata.unwrap().annotations.is_none());
 }
 

@@ -12,7 +12,8 @@ use mcp_crds::ParentRef;
 use super::fields::FieldSet;
 use super::shared::Shared;
 use super::table::{Entry, Index, Key};
-use crate::desired::deployment::RUNTIME;
+use crate::desired::EnvDigest;
+use crate::desired::deployment::{ENV_DIGEST, ENV_VERSIONS, RUNTIME};
 use crate::desired::keys::ROTATION;
 use crate::desired::migrations::MIGRATED;
 use crate::gateway::{HttpRoute, ParentStatus};
@@ -117,6 +118,8 @@ pub struct Rollout {
     pub refused: Option<String>,
     /// Hash of the migrations that they came after.
     pub migrated: Option<String>,
+    /// What its template says of the backend's environment.
+    pub environment: Option<EnvDigest>,
     /// Image of the runtime in its template.
     pub image: Option<String>,
     /// The image with which the server was ready before: see [`crate::upgrade`].
@@ -267,12 +270,15 @@ impl Rollout {
         let spec = deployment.spec.as_ref();
         let pod = spec.and_then(|spec| spec.template.spec.as_ref());
         let runtime = pod.and_then(|pod| pod.containers.iter().find(|container| container.name == RUNTIME));
-        let annotations = deployment.metadata.annotations.as_ref();
+        let annotation = |metadata: Option<&ObjectMeta>, name| metadata?.annotations.as_ref()?.get(name).cloned();
+        let [own, of_pods] = [Some(&deployment.metadata), spec.and_then(|spec| spec.template.metadata.as_ref())];
+        let environment = annotation(of_pods, ENV_DIGEST).zip(annotation(own, ENV_VERSIONS));
         let template = Self {
             wanted: spec.and_then(|spec| spec.replicas).unwrap_or_default(),
             image: runtime.and_then(|container| container.image.clone()),
-            image_before: annotations.and_then(|annotations| annotations.get(BEFORE).cloned()),
-            migrated: annotations.and_then(|annotations| annotations.get(MIGRATED).cloned()),
+            image_before: annotation(own, BEFORE),
+            migrated: annotation(own, MIGRATED),
+            environment: environment.map(|(digest, versions)| EnvDigest { digest, versions }),
             ..Self::default()
         };
         let Some(status) = &deployment.status else { return template };

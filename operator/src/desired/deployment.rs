@@ -24,6 +24,8 @@ use crate::upgrade::BEFORE;
 pub const RUNTIME: &str = "mcp-server";
 /// Digest of the Secrets and ConfigMaps in the backend's environment: a process sees them only when it starts.
 pub const ENV_DIGEST: &str = "mcp-operator.dev/env-digest";
+/// Of which versions the digest was made. At the Deployment, not at the pods: they do not roll for it.
+pub const ENV_VERSIONS: &str = "mcp-operator.dev/env-versions";
 
 /// Old ReplicaSets kept for `kubectl rollout undo`, each with its boot ConfigMap.
 const HISTORY: i32 = 3;
@@ -46,7 +48,8 @@ pub fn build(
     let before = refs.turn.before.as_ref().filter(|_| spec.runtime.image.is_none());
     let before = before.map(|image| (BEFORE.to_owned(), image.clone()));
     let migrated = migrated.map(|hash| (MIGRATED.to_owned(), hash.to_owned()));
-    let annotations: BTreeMap<_, _> = before.into_iter().chain(migrated).collect();
+    let environment = refs.env_digest.as_ref().map(|env| (ENV_VERSIONS.to_owned(), env.versions.clone()));
+    let annotations: BTreeMap<_, _> = before.into_iter().chain(migrated).chain(environment).collect();
     let annotations = (!annotations.is_empty()).then_some(annotations);
     Ok(Deployment {
         metadata: ObjectMeta { annotations, ..id.meta(&id.name) },
@@ -96,7 +99,7 @@ fn template_meta(id: &Identity, spec: &McpServerSpec, refs: &Resolved) -> Object
     let mut labels = spec.pod.labels.clone();
     labels.extend(id.labels());
     let mut annotations = spec.pod.annotations.clone();
-    annotations.extend(refs.env_digest.clone().map(|digest| (ENV_DIGEST.to_owned(), digest)));
+    annotations.extend(refs.env_digest.as_ref().map(|env| (ENV_DIGEST.to_owned(), env.digest.clone())));
     ObjectMeta {
         labels: Some(labels),
         annotations: (!annotations.is_empty()).then_some(annotations),

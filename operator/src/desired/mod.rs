@@ -88,6 +88,16 @@ pub struct Children {
     pub live_digest: String,
 }
 
+/// What the Secrets and ConfigMaps in the backend's environment say. A change rolls the pods: a process sees its
+/// environment only when it starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EnvDigest {
+    /// Keyed digest of what they say.
+    pub digest: String,
+    /// Digest of the versions that it was made of: while they are the same nothing need be read, also after a restart.
+    pub versions: String,
+}
+
 /// What the spec refers to, looked up. Values only.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Resolved {
@@ -96,9 +106,8 @@ pub struct Resolved {
     pub ingress_controller: Option<String>,
     /// Hosts of this server that another `McpServer` of the namespace exposes too.
     pub shared_hosts: BTreeSet<String>,
-    /// Keyed digest of the Secrets and ConfigMaps in the backend's environment. A change rolls the pods: a process sees
-    /// its environment only when it starts. `None` when the environment refers to nothing.
-    pub env_digest: Option<String>,
+    /// What the backend's environment says. `None` when it refers to nothing.
+    pub env_digest: Option<EnvDigest>,
     /// Claims that pods of several nodes may write to.
     pub shared_claims: BTreeSet<String>,
     /// Pods that there are while an autoscaler chooses their number.

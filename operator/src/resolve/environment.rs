@@ -17,7 +17,7 @@ use super::references::{self, Reference};
 use crate::apply;
 use crate::cache::Key;
 use crate::context::Context;
-use crate::desired::{Identity, keys};
+use crate::desired::{EnvDigest, Identity, keys};
 use crate::error::Error;
 use crate::kind::Kind;
 use crate::settings::SecretAccess;
@@ -29,22 +29,45 @@ pub type Part = [u8; 32];
 ///
 /// # Errors
 /// When an object that is there cannot be read.
-pub async fn digest(server: &McpServer, id: &Identity, ctx: &Context) -> Result<Option<String>, Error> {
+pub async fn digest(server: &McpServer, id: &Identity, ctx: &Context) -> Result<Option<EnvDigest>, Error> {
     let used = used_keys(references::of_environment(&server.spec));
     if used.is_empty() {
         return Ok(None);
     }
-    let secret_key = secret_key(server, id, ctx).await?;
+    apply::ensure_keys(id, keys::request(server).as_deref(), ctx).await?;
+    let key_version = key_version(id, ctx);
+    let mut versions = Sha256::new();
+    for ((kind, name), keys) in &used {
+        let version = version(*kind, name, keys, &key_version, id, ctx);
+        versions.update(format!("{kind}/{name}={version:?}\n"));
+    }
+    let versions = hex(versions);
+    let written = written(id, ctx);
+    if let Some(written) = written.as_ref().filter(|written| written.versions == versions) {
+        return Ok(Some(written.clone()));
+    }
+    let secret_key = secret_key(key_version, id, ctx).await?;
     let mut digest = Sha256::new();
     for ((kind, name), keys) in &used {
-        let part = part(*kind, name, keys, &secret_key, id, ctx).await?;
-        digest.update(part);
+        digest.update(part(*kind, name, keys, &secret_key, id, ctx).await?);
     }
+    let digest = hex(digest);
+    // Versions that say the same are not worth a write.
+    Ok(Some(written.filter(|written| written.digest == digest).unwrap_or(EnvDigest { digest, versions })))
+}
+
+/// What the Deployment says.
+fn written(id: &Identity, ctx: &Context) -> Option<EnvDigest> {
+    let deployment = ctx.cache.children(Kind::Deployment).get(&Key::new(&id.namespace, &id.name))?;
+    deployment.rollout().filter(|_| deployment.belongs_to(&id.uid))?.environment.clone()
+}
+
+fn hex(digest: Sha256) -> String {
     let mut text = String::new();
     for byte in &digest.finalize()[..16] {
         let _ = write!(text, "{byte:02x}");
     }
-    Ok(Some(text))
+    text
 }
 
 /// Which keys of each object are used; `None` for all.
@@ -65,6 +88,24 @@ fn used_keys(references: Vec<Reference>) -> Used {
     used
 }
 
+/// Which version of an object it is, and of the key that its digest is made with. `None`: nothing is known of it, or it
+/// is not there.
+fn version(
+    kind: Kind,
+    name: &str,
+    keys: &Option<BTreeSet<String>>,
+    key_version: &str,
+    id: &Identity,
+    ctx: &Context,
+) -> Option<String> {
+    // Who changes a Secret rolls the pods then.
+    if kind == Kind::Secret && ctx.settings.secret_access == SecretAccess::None {
+        return None;
+    }
+    let found = ctx.cache.children(kind).get(&Key::new(&id.namespace, name))?;
+    Some(format!("{}/{}/{keys:?}/{key_version}", found.uid, found.resource_version))
+}
+
 /// Read again only when the object's version has changed.
 async fn part(
     kind: Kind,
@@ -75,15 +116,10 @@ async fn part(
     ctx: &Context,
 ) -> Result<Part, Error> {
     let server = Key::new(&id.namespace, &id.name);
-    // Nothing is known of Secrets then: who changes one rolls the pods.
-    if kind == Kind::Secret && ctx.settings.secret_access == SecretAccess::None {
-        return Ok(of_values(kind, name, &BTreeMap::new(), keys, &secret_key.bytes));
-    }
     // An optional object that is not there has a digest too: its appearance is a change.
-    let Some(found) = ctx.cache.children(kind).get(&Key::new(&id.namespace, name)) else {
+    let Some(version) = version(kind, name, keys, &secret_key.version, id, ctx) else {
         return Ok(of_values(kind, name, &BTreeMap::new(), keys, &secret_key.bytes));
     };
-    let version = format!("{}/{}/{keys:?}/{}", found.uid, found.resource_version, secret_key.version);
     if let Some(known) = ctx.memory.with(&server, |memory| memory.environment(kind, name, &version)) {
         return Ok(known);
     }
@@ -149,17 +185,22 @@ struct SecretKey {
     bytes: Vec<u8>,
 }
 
-async fn secret_key(server: &McpServer, id: &Identity, ctx: &Context) -> Result<SecretKey, Error> {
-    let rotate = keys::request(server);
+/// Which version of the Secret with the server's keys there is.
+fn key_version(id: &Identity, ctx: &Context) -> String {
+    if ctx.settings.secret_access != SecretAccess::Full {
+        return id.uid.clone();
+    }
+    let found = ctx.cache.children(Kind::Secret).get(&Key::new(&id.namespace, id.keys_name()));
+    // One that was deleted and made anew has other keys, and the pods must see them.
+    found.map(|found| format!("{}/{}", found.uid, found.resource_version)).unwrap_or_default()
+}
+
+async fn secret_key(version: String, id: &Identity, ctx: &Context) -> Result<SecretKey, Error> {
     let (server, name) = (Key::new(&id.namespace, &id.name), id.keys_name());
-    apply::ensure_keys(id, rotate.as_deref(), ctx).await?;
     if ctx.settings.secret_access != SecretAccess::Full {
         // No Secret's content gets into a digest then, so there is nothing to guess.
-        return Ok(SecretKey { version: id.uid.clone(), bytes: id.uid.clone().into_bytes() });
+        return Ok(SecretKey { bytes: version.clone().into_bytes(), version });
     }
-    let found = ctx.cache.children(Kind::Secret).get(&Key::new(&id.namespace, &name));
-    // A Secret that was deleted and made anew has other keys, and the pods must see them.
-    let version = found.map(|found| format!("{}/{}", found.uid, found.resource_version)).unwrap_or_default();
     if let Some(bytes) = ctx.memory.with(&server, |memory| memory.digest_key(&version)) {
         return Ok(SecretKey { version, bytes });
     }

@@ -394,6 +394,14 @@ async fn a_secret_in_the_environment_rolls_the_pods_when_its_content_changes_and
     world.secret("s", "3");
     world.reconcile().await.unwrap();
     assert_ne!(env_digest(&world), first);
+    world.api.requests();
+
+    // As after a start.
+    world.ctx.memory.forget(&Key::new(NAMESPACE, "demo"));
+    world.reconcile().await.unwrap();
+    let requests = world.api.requests();
+    let of_secrets: Vec<_> = requests.iter().filter(|request| request.contains("secrets")).collect();
+    assert_eq!(of_secrets, Vec::<&String>::new(), "the Deployment says of which versions its digest is");
 }
 
 fn with_token_in_environment() -> World {
