@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
-use http::header::CONNECTION;
+use http::header::{CONNECTION, EXPECT};
 use http::{HeaderValue, Request, Version};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -22,6 +22,7 @@ use tokio::time::Instant;
 use tower::ServiceExt as _;
 use tracing::debug;
 
+use super::linger::Lingering;
 use super::tls::Tls;
 use crate::app::App;
 use crate::drain::Drain;
@@ -155,7 +156,12 @@ fn answer(
     let version = request.version();
     let busy = talk.activity.request();
     talk.http2.store(version == Version::HTTP_2, Ordering::Relaxed);
-    let mut request = request.map(Body::new);
+    // HTTP/2 ends a single request without the others. Who asks whether to send a body at all need not be waited for.
+    let mut request = if version == Version::HTTP_2 || request.headers().contains_key(EXPECT) {
+        request.map(Body::new)
+    } else {
+        request.map(|body| Body::new(Lingering::new(body)))
+    };
     let extensions = request.extensions_mut();
     extensions.insert(Peer(talk.peer));
     extensions.insert(Arc::clone(&talk.activity));

@@ -5,6 +5,7 @@ mod descriptors;
 mod drain;
 #[cfg(target_os = "linux")]
 mod idle;
+mod linger;
 mod listen;
 mod tls;
 

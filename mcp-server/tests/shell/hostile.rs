@@ -77,6 +77,36 @@ async fn a_body_that_comes_too_slowly_is_refused() {
     assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
 }
 
+/// The answer comes before the body is read. It must arrive although more comes than anybody wants.
+#[tokio::test]
+async fn a_refusal_arrives_while_the_body_is_still_being_sent() {
+    let runtime = start().await;
+    let head = |path: &str, length: usize| {
+        format!(
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+             Accept: application/json, text/event-stream\r\nContent-Length: {length}\r\n\r\n"
+        )
+    };
+    let large = 5 * 1024 * 1024;
+    for (path, status) in [("/mcp", "413"), ("/nothing", "404")] {
+        for _ in 0..20 {
+            let mut stream = TcpStream::connect(runtime.mcp).await.unwrap();
+            stream.write_all(head(path, large).as_bytes()).await.unwrap();
+            stream.write_all(&vec![b' '; large]).await.expect("the server does not hang up");
+            assert_eq!(statuses(&one(&mut stream).await), [status], "{path}");
+        }
+    }
+    // Who asks first is told, and need not send it.
+    let asks = head("/mcp", large).replace("\r\n\r\n", "\r\nExpect: 100-continue\r\n\r\n");
+    assert_eq!(statuses(&raw(runtime.mcp, asks).await), ["413"]);
+    // Who sends for ever is hung up on.
+    let mut stream = TcpStream::connect(runtime.mcp).await.unwrap();
+    stream.write_all(head("/mcp", usize::MAX / 2).as_bytes()).await.unwrap();
+    let sending = async { while stream.write_all(&[b' '; 64 * 1024]).await.is_ok() {} };
+    tokio::time::timeout(PATIENCE, sending).await.expect("it is still heard");
+    still_serves(&runtime).await;
+}
+
 #[tokio::test]
 async fn ten_thousand_header_lines_are_refused() {
     let lines: String = (0..10_000).map(|line| format!("X-{line}: a\r\n")).collect();
