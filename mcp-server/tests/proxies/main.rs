@@ -1,5 +1,6 @@
 //! The reverse proxies of `examples/`, as they are but for ports, paths and certificates: the real nginx, Caddy and HAProxy
 //! of the distribution, in front of two real servers that share a real redis. Nothing is pinned to a server.
+//! And nginx and HAProxy with what ingress controllers make of the operator's annotations: see `ingress`.
 #![allow(clippy::unwrap_used)]
 
 #[allow(dead_code, reason = "the tests of the shell use the rest")]
@@ -17,6 +18,7 @@ mod tls_client;
 
 mod behaviour;
 mod examples;
+mod ingress;
 mod proxy;
 mod stage;
 

@@ -27,12 +27,22 @@ pub struct Proxy {
 }
 
 impl Proxy {
+    /// The example in front of two servers.
     pub async fn start(kind: Kind, certificate: &Pair, servers: [SocketAddr; 2]) -> Self {
+        Self::start_with(kind, certificate, |directory, ports| substituted(kind, directory, ports, servers)).await
+    }
+
+    /// With what `text` makes of a folder with the certificate and of the addresses for HTTP and HTTPS.
+    pub async fn start_with(
+        kind: Kind,
+        certificate: &Pair,
+        text: impl FnOnce(&Path, [SocketAddr; 2]) -> String,
+    ) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let (http, https) = (free(), free());
         certificate.write(directory.path());
         let log = directory.path().join("access.log");
-        let text = substituted(kind, directory.path(), [http, https], servers);
+        let text = text(directory.path(), [http, https]);
         let file = directory.path().join("proxy.conf");
         std::fs::write(&file, text).unwrap();
 
@@ -102,6 +112,14 @@ fn command(kind: Kind, file: &Path, directory: &Path) -> Command {
     command
 }
 
+/// Certificate and key in one file, as HAProxy wants them.
+pub fn both(directory: &Path) -> String {
+    let both = ["tls.crt", "tls.key"].map(|name| std::fs::read_to_string(directory.join(name)).unwrap()).concat();
+    let file = directory.join("both.pem");
+    std::fs::write(&file, both).unwrap();
+    file.display().to_string()
+}
+
 /// Only ports, paths and certificates differ from what a person would use.
 fn substituted(kind: Kind, directory: &Path, [http, https]: [SocketAddr; 2], servers: [SocketAddr; 2]) -> String {
     let at = |name: &str| directory.join(name).display().to_string();
@@ -124,12 +142,10 @@ fn substituted(kind: Kind, directory: &Path, [http, https]: [SocketAddr; 2], ser
             ("127.0.0.1:8001", servers[1].to_string()),
         ],
         Kind::Haproxy => {
-            let both = ["tls.crt", "tls.key"].map(|name| std::fs::read_to_string(at(name)).unwrap()).concat();
-            std::fs::write(at("both.pem"), both).unwrap();
             vec![
                 ("bind :443", format!("bind {https}")),
                 ("bind :80", format!("bind {http}")),
-                ("/etc/haproxy/mcp.example.com.pem", at("both.pem")),
+                ("/etc/haproxy/mcp.example.com.pem", both(directory)),
                 ("127.0.0.1:8000", servers[0].to_string()),
                 ("127.0.0.1:8001", servers[1].to_string()),
             ]

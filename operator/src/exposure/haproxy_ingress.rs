@@ -1,5 +1,5 @@
-//! HAProxy Ingress by Joao Morais. It streams by itself and takes bodies of any size; `timeout-client` is global
-//! (docs/exposure.md).
+//! HAProxy Ingress by Joao Morais. It streams by itself and takes bodies of any size; `timeout-client`,
+//! which is global, counts no waiting.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! HAProxy Kubernetes Ingress Controller by HAProxy Technologies. It streams by itself; `timeout-client` is global
-//! (docs/exposure.md).
+//! HAProxy Kubernetes Ingress Controller by HAProxy Technologies. It streams by itself; `timeout-client`,
+//! which is global, counts no waiting.
 
 use std::collections::BTreeMap;
 
