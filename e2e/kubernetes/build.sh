@@ -19,7 +19,7 @@ bin=${MCP_OPERATOR_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/mcp-operator}/bin
 
 api_level=(node gateway-api)
 next_level=(node next gateway-api)
-node_level=(node containerd runc pause coredns traefik helm)
+node_level=(node gateway-api containerd runc pause coredns traefik helm)
 
 # ── What determines a tool: its pins, its source, and the lines below that build it ─────────────────────────────────
 
@@ -35,7 +35,7 @@ version_of() {
     traefik) pinned traefik github.com/traefik/traefik/v3 ;;
     pause) echo 1 ;;
     gateway-api) echo 1.6.3 ;;
-    *) die "unknown tool '$1'; the tools are: ${node_level[*]} next gateway-api" ;;
+    *) die "unknown tool '$1'; the tools are: ${node_level[*]} next" ;;
   esac
 }
 

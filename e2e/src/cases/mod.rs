@@ -6,6 +6,7 @@ mod admission;
 mod chart;
 mod configuration;
 mod context;
+mod gateway;
 mod health;
 mod input;
 mod lifecycle;
@@ -65,6 +66,7 @@ pub const ALL: &[Case] = &[
     case!("buckets", limits::clients_behind_the_ingress_have_their_own_buckets),
     case!("streaming", streaming::events_arrive_while_the_call_runs),
     case!("long-call", streaming::a_call_of_more_than_a_minute_survives),
+    case!("gateway", gateway::a_gateway_serves_a_server_and_says_why_it_does_not),
     case!("session", sessions::a_session_survives_the_loss_of_its_pods),
     case!("redis", health::health_follows_redis_and_readiness_does_not),
     case!("bad-image", configuration::a_bad_image_leaves_the_running_pods_alone),

@@ -121,11 +121,12 @@ impl Kind {
     fn prepare(&self) -> Result<()> {
         let node = self.node_address()?;
         let archive = self.kubeconfig.with_extension("traefik.image");
-        let program = Tools::of(&["traefik"])?.program("traefik", "traefik")?;
-        Image::of_binary("localhost/traefik:dev", &program)?.pack(&archive)?;
+        let tools = Tools::of(&["traefik", "gateway-api"])?;
+        Image::of_binary("localhost/traefik:dev", &tools.program("traefik", "traefik")?)?.pack(&archive)?;
         self.load_image(&archive)?;
         std::fs::remove_file(&archive).with_context(|| format!("remove {}", archive.display()))?;
         let kubectl = Path::new("kubectl");
+        super::native::addons::gateway_api(&tools, kubectl, &self.kubeconfig)?;
         let manifest = TRAEFIK.replace("${NODE_ADDRESS}", &node.to_string());
         let apply = ["apply", "--server-side", "-f", "-"];
         kubectl::run_with_input(kubectl, &self.kubeconfig, &apply, &manifest)?;

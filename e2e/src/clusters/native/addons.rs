@@ -45,12 +45,19 @@ pub fn load(layout: &Layout, tools: &Tools, archive: &Path) -> Result<()> {
 /// Creates the add-ons' objects.
 pub fn apply(layout: &Layout, tools: &Tools) -> Result<()> {
     let kubeconfig = layout.control_plane().kubeconfig();
+    gateway_api(tools, &tools.kubectl()?, &kubeconfig)?;
     for manifest in MANIFESTS {
         let manifest = render(manifest, layout);
         let arguments = ["apply", "--server-side", "-f", "-"];
         kubectl::run_with_input(&tools.kubectl()?, &kubeconfig, &arguments, &manifest)?;
     }
     Ok(())
+}
+
+/// Upstream's definitions of the Gateway API.
+pub fn gateway_api(tools: &Tools, kubectl: &Path, kubeconfig: &Path) -> Result<()> {
+    let folder = tools.program("gateway-api", "")?;
+    kubectl::run(kubectl, kubeconfig, &["apply", "--server-side", "-f", &folder.to_string_lossy()]).map(drop)
 }
 
 /// Waits for the add-ons' pods.

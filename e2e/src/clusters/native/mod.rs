@@ -1,7 +1,7 @@
 //! The native cluster: one real Kubernetes node made of processes on this machine, in a network namespace of its own.
 //! It needs root, and neither Docker nor a registry. What is built for it is in `e2e/kubernetes`.
 
-mod addons;
+pub(super) mod addons;
 mod cgroups;
 mod config;
 pub mod layout;

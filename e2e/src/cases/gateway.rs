@@ -1,0 +1,53 @@
+//! A real controller of the Gateway API, with the HTTPRoute that the operator writes.
+
+use anyhow::{Context as _, Result, ensure};
+use http::StatusCode;
+use serde_json::json;
+
+use super::{Context, Done, streaming};
+
+/// The Gateway of whoever runs the cluster, with the case's certificate.
+fn gateway(host: &str) -> String {
+    json!({
+        "apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway", "metadata": {"name": "public"},
+        "spec": {
+            "gatewayClassName": "traefik",
+            "listeners": [
+                {"name": "http", "protocol": "HTTP", "port": 80, "hostname": host},
+                {
+                    "name": "https", "protocol": "HTTPS", "port": 443, "hostname": host,
+                    "tls": {"mode": "Terminate", "certificateRefs": [{"name": "mcp-tls"}]},
+                },
+            ],
+        },
+    })
+    .to_string()
+}
+
+fn spec(context: &Context, listener: &str) -> String {
+    format!(
+        "backend: {{builtin: {{}}}}\n\
+         expose: {{hosts: [{}], tls: {{}}, gateway: {{parentRefs: [{{name: public, sectionName: {listener}}}]}}}}\n\
+         auth: {{anonymous: Allow}}\n\
+         rateLimits: {{perClient: {{requests: 0}}}}\n",
+        context.host
+    )
+}
+
+pub async fn a_gateway_serves_a_server_and_says_why_it_does_not(context: &Context) -> Result<Done> {
+    if context.kubectl(&["get", "gatewayclass", "traefik"]).is_err() {
+        return Ok(Done::Skipped("the cluster has no GatewayClass traefik"));
+    }
+    context.apply(&gateway(&context.host))?;
+    context.serve("demo", &spec(context, "no-such-listener"))?;
+    let refused = context.condition("demo", "Exposed", |condition| condition.reason == "RouteRefused").await?;
+    let exposed = super::context::condition_of(&refused, "Exposed").context("no condition Exposed")?;
+    ensure!(exposed.message.contains("NoMatchingParent"), "{exposed:?}");
+
+    context.serve("demo", &spec(context, "https"))?;
+    context.condition("demo", "Exposed", |condition| condition.status == "True").await?;
+    context.served("demo").await?;
+    context.caller().list().await?.expect(StatusCode::OK)?;
+    streaming::events_arrive(context).await?;
+    Ok(Done::Passed)
+}
