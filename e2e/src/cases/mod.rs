@@ -6,6 +6,7 @@ mod admission;
 mod chart;
 mod configuration;
 mod context;
+mod encryption;
 mod gateway;
 mod health;
 mod input;
@@ -66,6 +67,7 @@ pub const ALL: &[Case] = &[
     case!("buckets", limits::clients_behind_the_ingress_have_their_own_buckets),
     case!("streaming", streaming::events_arrive_while_the_call_runs),
     case!("long-call", streaming::a_call_of_more_than_a_minute_survives),
+    case!("inner-tls", encryption::pods_with_tls_are_reached_through_the_ingress_and_take_a_new_certificate),
     case!("gateway", gateway::a_gateway_serves_a_server_and_says_why_it_does_not),
     case!("session", sessions::a_session_survives_the_loss_of_its_pods),
     case!("redis", health::health_follows_redis_and_readiness_does_not),
