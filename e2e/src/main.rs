@@ -54,6 +54,9 @@ enum Action {
         /// Cases at a time. They wait more than they work
         #[arg(long, default_value_t = 4)]
         parallel: usize,
+        /// Give the operator rights in the cases' namespaces only: Roles, no ClusterRole. Needs a cluster of its own
+        #[arg(long)]
+        namespaced: bool,
         /// Leave the cluster running
         #[arg(long)]
         keep: bool,
@@ -119,8 +122,8 @@ fn run(command: Action) -> Result<()> {
         Action::Up { cluster, level } => println!("{}", Cluster::up(&cluster.name, level)?.kubeconfig().display()),
         Action::Down { cluster } => Cluster::down(&cluster.name)?,
         Action::Demo { cluster } => runtime()?.block_on(demo::run(&cluster.name))?,
-        Action::Test { name, only, parallel, keep } => {
-            runtime()?.block_on(cases::suite(&name, &only, parallel))?;
+        Action::Test { name, only, parallel, namespaced, keep } => {
+            runtime()?.block_on(cases::suite(&name, &only, parallel, namespaced))?;
             if !keep {
                 Cluster::down(&name)?;
             }

@@ -14,7 +14,7 @@ pub async fn uninstalling_keeps_the_definitions_when_asked(context: &Context) ->
     let cluster = &context.stage.cluster;
     let images = &context.stage.images;
     block_in_place(|| {
-        install::helm_upgrade(cluster, images, &["--set=crds.keep=true"])?;
+        context.stage.install(images, &["--set=crds.keep=true"])?;
         cluster.helm(&["uninstall", install::RELEASE, "--namespace", install::NAMESPACE, "--wait"])
     })?;
     let kept = context.kubectl(&["get", "mcpserver", "kept", "-o", "name"]);
@@ -23,7 +23,7 @@ pub async fn uninstalling_keeps_the_definitions_when_asked(context: &Context) ->
         cluster.kubectl(&["get", roles, "-l", "app.kubernetes.io/instance=mcp-operator", "-o", "name"])
     });
     // Whatever was found: the operator comes back before it is judged.
-    block_in_place(|| install::operator(cluster, images))?;
+    block_in_place(|| context.stage.install(images, &[]))?;
 
     ensure!(kept.context("the definition is gone, and every server with it")?.contains("kept"));
     let left = left?;

@@ -16,8 +16,8 @@ use serde_json::Value;
 use tokio::task::block_in_place;
 use tokio::time::sleep;
 
-use super::Stage;
 use super::stage::{self, work_folder};
+use super::{Case, Stage};
 use crate::client::http::{self, Endpoint, Version};
 use crate::client::mcp::Caller;
 use crate::product::{certificates, fixtures};
@@ -50,14 +50,16 @@ pub struct Context {
 
 impl Context {
     /// Makes the namespace of a case.
-    pub async fn new(stage: Arc<Stage>, case: &str) -> Result<Self> {
-        let namespace = format!("e2e-{case}");
+    pub async fn new(stage: Arc<Stage>, case: &Case) -> Result<Self> {
+        let (namespace, case) = (case.namespace(), case.name);
         let host = format!("{case}.mcp.test");
         let authority = block_in_place(|| {
             let cluster = &stage.cluster;
-            // What an earlier run left because it failed.
-            cluster.kubectl(&["delete", "namespace", &namespace, "--ignore-not-found", "--timeout=120s"])?;
-            fixtures::namespace(cluster, &namespace)?;
+            if !stage.namespaced {
+                // What an earlier run left because it failed.
+                cluster.kubectl(&["delete", "namespace", &namespace, "--ignore-not-found", "--timeout=120s"])?;
+                fixtures::namespace(cluster, &namespace)?;
+            }
             let file = work_folder().join(format!("{case}-ca.crt"));
             certificates::ensure(cluster, &namespace, "mcp-tls", &[&host], &file)
         })?;
@@ -73,8 +75,12 @@ impl Context {
         Ok(Self { stage, client, namespace, host, authority: authority.file, endpoint })
     }
 
-    /// Deletes the namespace, and waits for it on demand.
+    /// Deletes the namespace, and waits for it on demand. One in which the operator has its Role is emptied.
     pub fn clean_up(&self, wait: bool) -> Result<()> {
+        if self.stage.namespaced {
+            let kinds = "mcpservers.mcp-operator.dev,deployments,statefulsets,replicasets,jobs,pods,services";
+            return self.kubectl(&["delete", kinds, "--all", "--timeout=120s"]).map(drop);
+        }
         let wait = format!("--wait={wait}");
         let arguments = ["delete", "namespace", &self.namespace, &wait, "--timeout=120s"];
         block_in_place(|| self.stage.cluster.kubectl(&arguments)).map(drop)
@@ -103,14 +109,21 @@ impl Context {
         self.kubectl(&["patch", "mcpserver", name, "--type=merge", "-p", &patch.to_string()]).map(drop)
     }
 
+    /// The ingress class. An operator of single namespaces may not look it up.
+    #[must_use]
+    pub fn ingress(&self) -> &'static str {
+        if self.stage.namespaced { "{className: nginx, profile: ingress-nginx}" } else { "{className: nginx}" }
+    }
+
     /// `spec.expose` and `spec.auth` for this case's host and the shared authorization server.
     #[must_use]
     pub fn exposed_with_auth(&self, scopes: &str) -> String {
         format!(
-            "expose: {{hosts: [{}], tls: {{secretName: mcp-tls}}, ingress: {{className: nginx}}}}\n\
+            "expose: {{hosts: [{}], tls: {{secretName: mcp-tls}}, ingress: {}}}\n\
              auth: {{issuers: [{}], requiredScopes: [{scopes}]}}\n\
              rateLimits: {{perClient: {{requests: 0}}}}\n",
             self.host,
+            self.ingress(),
             stage::issuer_entry()
         )
     }
@@ -119,10 +132,11 @@ impl Context {
     #[must_use]
     pub fn exposed_to_everybody(&self) -> String {
         format!(
-            "expose: {{hosts: [{}], tls: {{secretName: mcp-tls}}, ingress: {{className: nginx}}}}\n\
+            "expose: {{hosts: [{}], tls: {{secretName: mcp-tls}}, ingress: {}}}\n\
              auth: {{anonymous: Allow}}\n\
              rateLimits: {{perClient: {{requests: 0}}}}\n",
-            self.host
+            self.host,
+            self.ingress()
         )
     }
 

@@ -13,8 +13,9 @@ async fn serve(context: &Context) -> Result<()> {
     let trusted = context.stage.cluster.ingress_networks()?.join(", ");
     let spec = format!(
         "backend: {{builtin: {{}}}}\n{LIMIT}auth: {{anonymous: Allow}}\n\
-         expose: {{hosts: [{}], tls: {{secretName: mcp-tls}}, ingress: {{className: nginx}}, trustedProxies: [{trusted}]}}\n",
-        context.host
+         expose: {{hosts: [{}], tls: {{secretName: mcp-tls}}, ingress: {}, trustedProxies: [{trusted}]}}\n",
+        context.host,
+        context.ingress()
     );
     context.serve("limited", &spec)?;
     context.served("limited").await.map(drop)

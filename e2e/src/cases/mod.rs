@@ -47,6 +47,14 @@ pub struct Case {
     run: for<'a> fn(&'a Context) -> LocalBoxFuture<'a, Result<Done>>,
 }
 
+impl Case {
+    /// Its namespace.
+    #[must_use]
+    pub fn namespace(&self) -> String {
+        format!("e2e-{}", self.name)
+    }
+}
+
 macro_rules! case {
     ($name:literal, $function:path) => {
         Case { name: $name, alone: false, run: |context| Box::pin($function(context)) }

@@ -28,8 +28,9 @@ pub async fn the_operator_runs_outside_of_the_cluster(context: &Context) -> Resu
             .spawn()
             .context("start mcp-operator")?;
         // An operator for single namespaces may not read the cluster's IngressClasses.
-        let exposed =
-            context.exposed_with_auth("user").replace("className: nginx", "className: nginx, profile: ingress-nginx");
+        let exposed = context
+            .exposed_with_auth("user")
+            .replace("{className: nginx}", "{className: nginx, profile: ingress-nginx}");
         context.serve("remote", &format!("backend: {{builtin: {{}}}}\n{exposed}"))?;
         context.served("remote").await.context("see target/e2e/operator-outside.log")?;
         context.caller_with("user").await?.list().await?.expect(StatusCode::OK)?;

@@ -15,6 +15,9 @@ use crate::product::fixtures;
 const PAGE: &str = include_str!("../../../docs/recovery.md");
 
 pub async fn what_is_documented_to_be_kept_is_enough(context: &Context) -> Result<Done> {
+    if context.stage.namespaced {
+        return Ok(Done::Skipped("with the namespace goes the Role, and the denials would be counted"));
+    }
     // It names a Secret that is the user's: the certificate of its host.
     context.serve("kept", &format!("backend: {{builtin: {{}}}}\n{}", context.exposed_with_auth("user")))?;
     context.served("kept").await?;

@@ -22,11 +22,11 @@ struct Outcome {
 }
 
 /// Sets the stage on the cluster `name` and runs the cases whose name contains `only` (all, if it is empty), `parallel`
-/// at a time. The cluster keeps running.
-pub async fn suite(name: &str, only: &str, parallel: usize) -> Result<()> {
+/// at a time. `namespaced`: with an operator that has rights in their namespaces only. The cluster keeps running.
+pub async fn suite(name: &str, only: &str, parallel: usize, namespaced: bool) -> Result<()> {
     let started = Instant::now();
     println!("setting the stage: binaries, cluster {name}, images, operator");
-    let stage = Stage::set(name).await?;
+    let stage = Stage::set(name, namespaced).await?;
     println!("the stage is set after {:.0} s; running the cases", started.elapsed().as_secs_f32());
 
     let outcomes = run(&stage, only, parallel).await;
@@ -95,7 +95,7 @@ fn in_a_runtime_of_its_own(stage: &Arc<Stage>, case: &Case) -> Result<Done> {
 }
 
 async fn attempt(stage: &Arc<Stage>, case: &Case) -> Result<Done> {
-    let context = Context::new(stage.clone(), case.name).await?;
+    let context = Context::new(stage.clone(), case).await?;
     let result = timeout(LONGEST, (case.run)(&context)).await;
     match result.unwrap_or_else(|_| Err(anyhow!("it did not end within {LONGEST:?}"))) {
         // The namespace of a failed case stays for whoever looks into it.

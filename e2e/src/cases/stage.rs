@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result};
 use tokio::sync::OnceCell;
 use tokio::task::block_in_place;
 
+use super::{ALL, Case};
 use crate::client::http::{self, Endpoint, Version};
 use crate::client::token::{self, Credentials};
 use crate::clusters::{Cluster, Level};
@@ -33,14 +34,17 @@ pub struct Stage {
     pub issuer: Endpoint,
     /// How long the API server's audit log was before the operator came, where it can be read.
     pub audited: u64,
+    /// The operator serves the namespaces of the cases and has rights in no other.
+    pub namespaced: bool,
     everything: OnceCell<String>,
 }
 
 impl Stage {
     /// Builds, starts and installs what is missing. The cluster `name` keeps running afterwards.
-    pub async fn set(name: &str) -> Result<Arc<Self>> {
+    pub async fn set(name: &str, namespaced: bool) -> Result<Arc<Self>> {
         let name = name.to_owned();
-        let (cluster, images, authority, audited) = tokio::task::spawn_blocking(move || prepare(&name)).await??;
+        let preparing = tokio::task::spawn_blocking(move || prepare(&name, namespaced));
+        let (cluster, images, authority, audited) = preparing.await??;
         let ingress = cluster.node_address()?;
         let issuer = Endpoint {
             tls: true,
@@ -50,7 +54,17 @@ impl Stage {
             version: Version::Http1,
             trust: http::trust(&authority.pem)?,
         };
-        Ok(Arc::new(Self { cluster, images, ingress, issuer, audited, everything: OnceCell::new() }))
+        Ok(Arc::new(Self { cluster, images, ingress, issuer, audited, namespaced, everything: OnceCell::new() }))
+    }
+
+    /// Installs the operator again, or upgrades it, with those images and further arguments for Helm.
+    pub fn install(&self, images: &Images, more: &[&str]) -> Result<()> {
+        self.install_chart(&install::chart(), images, more)
+    }
+
+    /// The same with a chart of which the folder or the package is given.
+    pub fn install_chart(&self, chart: &str, images: &Images, more: &[&str]) -> Result<()> {
+        install_scoped(&self.cluster, chart, images, self.namespaced, more)
     }
 
     /// The image of a backend that we did not write. Loaded when the first case asks.
@@ -83,12 +97,25 @@ pub fn work_folder() -> PathBuf {
     repository().join("target/e2e")
 }
 
-fn prepare(name: &str) -> Result<(Cluster, Images, certificates::Authority, u64)> {
+/// Namespaces of which the chart is told must be there before: it makes a Role in each.
+fn install_scoped(cluster: &Cluster, chart: &str, images: &Images, namespaced: bool, more: &[&str]) -> Result<()> {
+    if !namespaced {
+        return install::helm_upgrade(cluster, chart, images, more);
+    }
+    let names: Vec<_> = ALL.iter().map(Case::namespace).collect();
+    let scope = format!("--set=watchNamespaces={{{}}}", names.join(","));
+    install::helm_upgrade(cluster, chart, images, &[&[scope.as_str()], more].concat())
+}
+
+fn prepare(name: &str, namespaced: bool) -> Result<(Cluster, Images, certificates::Authority, u64)> {
     build::binaries_and_tools()?;
     let cluster = Cluster::up(name, Level::Node)?;
     let audited = cluster.audit_log_path().and_then(|log| log.metadata().ok()).map_or(0, |log| log.len());
     let images = images::load(&cluster)?;
-    install::operator(&cluster, &images)?;
+    if namespaced {
+        ALL.iter().try_for_each(|case| fixtures::namespace(&cluster, &case.namespace()))?;
+    }
+    install_scoped(&cluster, &install::chart(), &images, namespaced, &[])?;
     fixtures::namespace(&cluster, ISSUER_NAMESPACE)?;
     let file = work_folder().join("issuer-ca.crt");
     let authority = certificates::ensure(&cluster, ISSUER_NAMESPACE, "mcp-tls", &[ISSUER_HOST], &file)?;

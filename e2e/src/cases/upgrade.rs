@@ -19,7 +19,7 @@ const ONE_AT_A_TIME: &str = "--set=rollout.maxConcurrent=1";
 pub async fn an_upgrade_restarts_nothing_and_a_new_runtime_rolls_in_stages(context: &Context) -> Result<Done> {
     let result = story(context).await;
     // Whatever came of it: other cases have the operator that was there before.
-    let restored = block_in_place(|| install::operator(&context.stage.cluster, &context.stage.images));
+    let restored = block_in_place(|| context.stage.install(&context.stage.images, &[]));
     result.and(restored.map(|()| Done::Passed))
 }
 
@@ -40,7 +40,7 @@ async fn story(context: &Context) -> Result<()> {
         let version = ["--version", "0.99.0", "--app-version", "0.99.0"];
         cluster.helm(&[&["package", &chart, "--destination", &destination], &version[..]].concat())?;
         let packed = format!("{destination}/mcp-operator-0.99.0.tgz");
-        install::helm_upgrade_to(cluster, &packed, images, &["--set=logging.level=debug"])
+        context.stage.install_chart(&packed, images, &["--set=logging.level=debug"])
     })?;
     // The new operator has looked at every server once it does what is asked of one.
     context.patch("one", &json!({"spec": {"service": {"annotations": {"seen": "by-the-new-one"}}}}))?;
@@ -56,7 +56,7 @@ async fn story(context: &Context) -> Result<()> {
     ensure!(pods(context).await? == before, "an upgrade of the operator replaced pods of servers");
 
     let broken = Images { server: "mcp-server:not-there".to_owned(), ..images.clone() };
-    block_in_place(|| install::helm_upgrade(cluster, &broken, &[ONE_AT_A_TIME]))?;
+    block_in_place(|| context.stage.install(&broken, &[ONE_AT_A_TIME]))?;
     context
         .eventually("one server has tried the new runtime, and two wait for a person", async || {
             let mut halted = 0;
@@ -76,7 +76,7 @@ async fn story(context: &Context) -> Result<()> {
     ensure!(kept.len() == before.len() + 1, "more than one server has tried it: {kept:?}");
 
     let newer = block_in_place(|| images::load_server_again(cluster, images))?;
-    block_in_place(|| install::helm_upgrade(cluster, &newer, &[ONE_AT_A_TIME]))?;
+    block_in_place(|| context.stage.install(&newer, &[ONE_AT_A_TIME]))?;
     context
         .eventually("every server has the newer runtime", async || {
             let (have, under_way) = progress(context, &newer.server).await?;

@@ -13,7 +13,7 @@ pub const NAMESPACE: &str = "mcp-operator-system";
 
 /// Installs or upgrades the operator and waits until it runs.
 pub fn operator(cluster: &Cluster, images: &Images) -> Result<()> {
-    helm_upgrade(cluster, images, &[])
+    helm_upgrade(cluster, &chart(), images, &[])
 }
 
 /// Where the chart is.
@@ -22,13 +22,8 @@ pub fn chart() -> String {
     repository().join("charts/mcp-operator").to_string_lossy().into_owned()
 }
 
-/// The same with further arguments for Helm.
-pub fn helm_upgrade(cluster: &Cluster, images: &Images, more: &[&str]) -> Result<()> {
-    helm_upgrade_to(cluster, &chart(), images, more)
-}
-
-/// The same with a chart of which the folder or the package is given.
-pub fn helm_upgrade_to(cluster: &Cluster, chart: &str, images: &Images, more: &[&str]) -> Result<()> {
+/// The same with a chart of which the folder or the package is given, and further arguments for Helm.
+pub fn helm_upgrade(cluster: &Cluster, chart: &str, images: &Images, more: &[&str]) -> Result<()> {
     let image = |prefix: &str, reference: &str| {
         let (repository, tag) = reference.split_once(':').unwrap_or((reference, "latest"));
         [
