@@ -116,13 +116,20 @@ impl Server {
         now.status.as_ref().filter(|_| same)
     }
 
-    /// The hosts that it has now. One that is being deleted gives its own up.
+    /// Its UID.
+    #[must_use]
+    pub fn uid(&self) -> Option<&str> {
+        let metadata = self.object.as_ref().map_or_else(|unreadable| &unreadable.metadata, |server| &server.metadata);
+        metadata.uid.as_deref()
+    }
+
     /// The status that it has.
     #[must_use]
     pub fn status(&self) -> Option<&McpServerStatus> {
         self.object.as_ref().map_or_else(|unreadable| unreadable.status.as_ref(), |server| server.status.as_ref())
     }
 
+    /// The hosts that it has now. One that is being deleted gives its own up.
     fn claims(&self) -> &[String] {
         match &self.object {
             Ok(server) if server.metadata.deletion_timestamp.is_none() => &self.hosts,

@@ -157,6 +157,7 @@ impl<T: Entry> Inner<T> {
         Some(old)
     }
 
+    /// Has `new` found in place of `old`.
     fn reindex(&mut self, key: &Key, old: Option<&T>, new: &T) {
         let (before, now) = (old.map(Entry::indexes).unwrap_or_default(), new.indexes());
         // Nearly always they are the same.

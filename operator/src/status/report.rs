@@ -34,7 +34,11 @@ pub fn current(server: &McpServer, key: &Key, ctx: &Context) -> McpServerStatus 
         Some(Written { resource_version, status }) if seen == resource_version || is_older(seen, &resource_version) => {
             Arc::unwrap_or_clone(status)
         }
-        _ => server.status.clone().unwrap_or_default(),
+        // What was written is forgotten once the cache has it, which may be further than this reconcile.
+        _ => match ctx.cache.servers.get(key).filter(|newest| newest.uid() == server.metadata.uid.as_deref()) {
+            Some(newest) => newest.status().cloned().unwrap_or_default(),
+            None => server.status.clone().unwrap_or_default(),
+        },
     }
 }
 

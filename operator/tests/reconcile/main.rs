@@ -358,6 +358,22 @@ async fn what_is_written_is_known_with_the_status_of_that_moment() {
     assert_eq!(ingress.status, ChildStatus::Addresses(vec!["192.0.2.1".to_owned()]));
 }
 
+/// It was written by the reconcile before, and the watch shows it while this one is under way.
+#[tokio::test]
+async fn what_was_said_is_known_to_a_reconcile_that_began_before_it_was_seen() {
+    let world = World::with(server("demo"));
+    let before = world.ctx.cache.servers.get(&Key::new(NAMESPACE, "demo")).unwrap().object.clone().unwrap();
+    world.reconcile().await.unwrap();
+    world.see_status(|_| {});
+    let key = Key::new(NAMESPACE, "demo");
+    let seen = world.ctx.cache.servers.get(&key).unwrap();
+    let version = seen.object.as_ref().unwrap().metadata.resource_version.clone().unwrap();
+    let echo = world.ctx.memory.with(&key, |memory| memory.hears(seen.status().unwrap(), &version));
+    assert!(echo, "what the API server gives back is what was sent");
+    let known = mcp_operator::status::current(&before, &key, &world.ctx);
+    assert_eq!(Some(&known), seen.status());
+}
+
 #[tokio::test]
 async fn nothing_is_written_while_a_reference_is_missing() {
     let world = World::with(server("demo").with_redis("s", "redis-url"));
