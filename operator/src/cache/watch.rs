@@ -20,7 +20,7 @@ use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tracing::{debug, warn};
@@ -40,6 +40,10 @@ use crate::queue::Queue;
 /// Objects that are asked for at once. All kinds are listed at the same time, and each page is in memory three times: as
 /// it came, read, and trimmed.
 const PAGE: u32 = 100;
+
+/// First lists at the same time. An operator of thirty namespaces has six hundred watches: the API server refuses that
+/// many at once (429), and others with them.
+const FIRST_LISTS: usize = 8;
 
 /// Between two looks for an API that a server waits for.
 const MISSING_API: Duration = Duration::from_secs(30);
@@ -95,8 +99,18 @@ pub fn start(
 ) -> Synced {
     let (missing, synced) = watch::channel(0);
     let missing = Arc::new(missing);
+    let first_lists = Arc::new(Semaphore::new(FIRST_LISTS));
     for namespace in scope.parts() {
-        let mut part = Part { client, namespace, cache, queue, metrics, missing: &missing, tasks: &mut *tasks };
+        let mut part = Part {
+            client,
+            namespace,
+            cache,
+            queue,
+            metrics,
+            missing: &missing,
+            first_lists: &first_lists,
+            tasks: &mut *tasks,
+        };
         part.servers(server_changed.clone());
         part.metadata::<ServiceAccount>(Kind::ServiceAccount);
         part.metadata::<ConfigMap>(Kind::ConfigMap);
@@ -126,7 +140,16 @@ pub fn start(
         part.owned("EndpointSlice", |cache| &cache.slices, |slice: EndpointSlice| SliceView::of(slice));
     }
     if scope.is_cluster() {
-        let mut part = Part { client, namespace: None, cache, queue, metrics, missing: &missing, tasks };
+        let mut part = Part {
+            client,
+            namespace: None,
+            cache,
+            queue,
+            metrics,
+            missing: &missing,
+            first_lists: &first_lists,
+            tasks,
+        };
         part.classes();
     }
     Synced(synced)
@@ -148,6 +171,7 @@ struct Part<'a> {
     queue: &'a Queue,
     metrics: &'a Arc<Metrics>,
     missing: &'a Arc<watch::Sender<usize>>,
+    first_lists: &'a Arc<Semaphore>,
     tasks: &'a mut JoinSet<()>,
 }
 
@@ -206,7 +230,7 @@ impl Part<'_> {
         let (client, queue) = (self.client.clone(), self.queue.clone());
         let (cache, metrics) = (Arc::clone(self.cache), Arc::clone(self.metrics));
         self.tasks.spawn(async move {
-            while !apis::is_served(&client, kind).await {
+            while !begun.in_turn(apis::is_served(&client, kind)).await {
                 begun.list();
                 sleep(MISSING_API).await;
                 while !cache.apis.is_wanted(kind) {
@@ -291,7 +315,12 @@ impl Part<'_> {
     /// A watch that is waited for at the start.
     fn begin(&self) -> Begun {
         self.missing.send_modify(|missing| *missing += 1);
-        Begun { namespace: self.namespace.clone(), missing: Arc::clone(self.missing), listed: false }
+        Begun {
+            namespace: self.namespace.clone(),
+            missing: Arc::clone(self.missing),
+            first_lists: Arc::clone(self.first_lists),
+            listed: false,
+        }
     }
 }
 
@@ -299,10 +328,18 @@ impl Part<'_> {
 struct Begun {
     namespace: Option<String>,
     missing: Arc<watch::Sender<usize>>,
+    first_lists: Arc<Semaphore>,
     listed: bool,
 }
 
 impl Begun {
+    /// When it is its turn.
+    async fn in_turn<T>(&self, ask: impl Future<Output = T>) -> T {
+        // Never closed: waiting cannot fail.
+        let _turn = self.first_lists.acquire().await;
+        ask.await
+    }
+
     /// It is not waited for any more.
     fn list(&mut self) {
         if !self.listed {
@@ -327,6 +364,8 @@ async fn watching<K, T>(
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
     T: Entry,
 {
+    // Never closed: waiting cannot fail.
+    let mut turn = Arc::clone(&begun.first_lists).acquire_owned().await.ok();
     let mut events = pin!(watcher(api, config).default_backoff());
     let mut listing: HashSet<Key> = HashSet::new();
     while let Some(event) = events.next().await {
@@ -343,6 +382,7 @@ async fn watching<K, T>(
                     wake(&Change { old: Some(gone), new: None });
                 }
                 listing = HashSet::new();
+                drop(turn.take());
                 if !begun.listed {
                     debug!(kind = name, "listed");
                     begun.list();
@@ -351,6 +391,8 @@ async fn watching<K, T>(
             Ok(Event::Apply(object)) => wake(&table.put(trim(object))),
             Ok(Event::Delete(object)) => wake(&table.remove(&trim(object).key())),
             Err(error) => {
+                // Others need not wait for what cannot be listed.
+                drop(turn.take());
                 metrics.watch_failed(name);
                 warn!(kind = name, error = &error as &dyn std::error::Error, "watch failed, trying again");
             }

@@ -12,7 +12,7 @@ use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams, PostParams}
 use mcp_crds::McpServer;
 use mcp_operator::apply::Manifests;
 use mcp_operator::desired::keys::Material;
-use mcp_operator::desired::{Resolved, desired};
+use mcp_operator::desired::{EnvDigest, Resolved, desired};
 use mcp_operator::settings::{SecretAccess, Settings};
 use serde_json::{Value, json};
 
@@ -138,7 +138,7 @@ fn resolved(sample: Sample) -> Resolved {
         Sample::Minimal => Resolved::default(),
         Sample::Full => Resolved {
             ingress_controller: Some("k8s.io/ingress-nginx".to_owned()),
-            env_digest: Some("0".repeat(32)),
+            env_digest: Some(EnvDigest { digest: "0".repeat(32), versions: "0".repeat(32) }),
             ..Resolved::default()
         },
     }
