@@ -121,10 +121,10 @@ impl Handles {
     fn follow(&self, change: &Change<Server>, ctx: &Context) {
         use crate::cache::Entry as _;
         let event = match (&change.old, &change.new) {
-            (_, Some(server)) => Event::Apply(handle(server.key())),
+            (_, Some(server)) => Event::Apply(handle(&server.key())),
             (Some(server), None) => {
                 ctx.forget(&server.key());
-                Event::Delete(handle(server.key()))
+                Event::Delete(handle(&server.key()))
             }
             (None, None) => return,
         };
@@ -132,7 +132,7 @@ impl Handles {
     }
 }
 
-fn handle(key: Key) -> Handle {
+fn handle(key: &Key) -> Handle {
     let metadata = ObjectMeta {
         name: Some(key.name.to_string()),
         namespace: Some(key.namespace.to_string()),

@@ -117,7 +117,7 @@ async fn until(
 ) -> Arc<Findings> {
     let asked = async {
         loop {
-            if let Some(findings) = verifier.observe(&target).filter(|found| wanted(found)) {
+            if let Some(findings) = verifier.observe(target).filter(|found| wanted(found)) {
                 return findings;
             }
             assert_eq!(woken.next().await, Some(target.server.clone()));
