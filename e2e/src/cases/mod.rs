@@ -7,7 +7,6 @@ mod chart;
 mod configuration;
 mod context;
 mod encryption;
-mod gateway;
 mod health;
 mod input;
 mod lifecycle;
@@ -16,6 +15,7 @@ mod outside;
 mod ownership;
 mod quiet;
 mod recovery;
+mod routes;
 mod runner;
 mod scaling;
 mod sessions;
@@ -76,7 +76,8 @@ pub const ALL: &[Case] = &[
     case!("streaming", streaming::events_arrive_while_the_call_runs),
     case!("long-call", streaming::a_call_of_more_than_a_minute_survives),
     case!("inner-tls", encryption::pods_with_tls_are_reached_through_the_ingress_and_take_a_new_certificate),
-    case!("gateway", gateway::a_gateway_serves_a_server_and_says_why_it_does_not),
+    case!("traefik", routes::traefik_serves_an_ingress_of_its_class),
+    case!("gateway", routes::a_gateway_serves_a_server_and_says_why_it_does_not),
     case!("session", sessions::a_session_survives_the_loss_of_its_pods),
     case!("redis", health::health_follows_redis_and_readiness_does_not),
     case!("bad-image", configuration::a_bad_image_leaves_the_running_pods_alone),

@@ -1,4 +1,4 @@
-//! A real controller of the Gateway API, with the HTTPRoute that the operator writes.
+//! Ways from outside beside the one that all other cases take, the annotations of ingress-nginx.
 
 use anyhow::{Context as _, Result, ensure};
 use http::StatusCode;
@@ -32,6 +32,25 @@ fn spec(context: &Context, listener: &str) -> String {
          rateLimits: {{perClient: {{requests: 0}}}}\n",
         context.host
     )
+}
+
+/// Traefik by its own annotations, which `Auto` finds out by the class.
+pub async fn traefik_serves_an_ingress_of_its_class(context: &Context) -> Result<Done> {
+    if context.kubectl(&["get", "ingressclass", "traefik"]).is_err() {
+        return Ok(Done::Skipped("the cluster has no IngressClass traefik"));
+    }
+    let exposed = context.exposed_to_everybody();
+    let exposed =
+        exposed.replace("className: nginx", "className: traefik").replace("profile: ingress-nginx", "profile: traefik");
+    context.serve("demo", &format!("backend: {{builtin: {{}}}}\n{exposed}"))?;
+    context.served("demo").await?;
+    context.condition("demo", "Exposed", |condition| condition.status == "True").await?;
+    let annotations = ["get", "ingress", "demo", "-o", "jsonpath={.metadata.annotations}"];
+    let annotations = context.kubectl(&annotations)?;
+    ensure!(!annotations.contains("nginx"), "{annotations}");
+    context.caller().list().await?.expect(StatusCode::OK)?;
+    streaming::events_arrive(context).await?;
+    Ok(Done::Passed)
 }
 
 pub async fn a_gateway_serves_a_server_and_says_why_it_does_not(context: &Context) -> Result<Done> {
