@@ -2,10 +2,10 @@
 //!
 //! The steps on the way up are in the conditions. As events they would cost the API server as much as the children do.
 
-use k8s_openapi::api::core::v1::ObjectReference;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use std::sync::{Mutex, PoisonError};
 
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Client, Resource};
 use mcp_crds::McpServer;

@@ -190,6 +190,21 @@ mod tests {
     }
 
     #[test]
+    fn servers_have_one_set_although_their_owner_references_differ() {
+        let with_owner = |uid: &str| {
+            let mut fields = ours();
+            fields["f:metadata"]["f:ownerReferences"] = json!({format!("k:{{\"uid\":\"{uid}\"}}"): {}});
+            FieldSet::of(&[entry(MANAGER, None, fields)], uid)
+        };
+        assert_eq!(with_owner("uid-1"), with_owner("uid-2"));
+        let mut intent = intent();
+        intent["metadata"]["ownerReferences"] = json!([{"kind": "McpServer", "name": "demo", "uid": "uid-1"}]);
+        assert_eq!(with_owner("uid-1").first_lost(&intent), None);
+        let lost = of(&[entry(MANAGER, None, ours())]).first_lost(&intent);
+        assert_eq!(lost.as_deref(), Some(".metadata.ownerReferences"));
+    }
+
+    #[test]
     fn what_is_ours_is_known_by_its_path() {
         let set = of(&[entry(MANAGER, None, ours()), entry("hpa", None, json!({"f:spec": {"f:paused": {}}}))]);
         assert!(set.owns(&["spec", "replicas"]));
