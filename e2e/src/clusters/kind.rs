@@ -53,6 +53,9 @@ impl Kind {
     pub fn up(name: &str) -> Result<Self> {
         let cluster = Self::named(name, Programs::default(), &folder())?;
         cluster.programs.check()?;
+        // Needed once the cluster is up: now it costs nothing yet to say so.
+        run(Command::new("kubectl").args(["version", "--client"])).context("kind's clusters are used by kubectl")?;
+        run(Command::new("helm").arg("version")).context("the operator is installed by helm")?;
         // The images are packed here, by buildah.
         Tools::of(&["packages"])?;
         cluster.create()?;
