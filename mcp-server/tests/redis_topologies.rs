@@ -152,6 +152,11 @@ async fn after_a_failover_the_sentinels_are_asked_for_the_new_master() {
     .await;
     let redis = state.redis().unwrap();
     assert!(works(redis, "before").await);
+    // A master does not wait for its replicas: what it has not sent yet ends with it.
+    eventually("the replica has it", async || {
+        replica.ask_for::<u32>(":secret@", &["EXISTS", "mcp:test:before"]).await == 1
+    })
+    .await;
 
     master.stop().await;
     eventually("the new master is written to", async || works(redis, "after").await).await;
