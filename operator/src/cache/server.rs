@@ -76,7 +76,7 @@ impl Resource for Guard {
     }
 
     fn meta(&self) -> &ObjectMeta {
-        self.0.as_ref().map_or_else(|unreadable| &unreadable.metadata, |server| &server.metadata)
+        metadata(&self.0)
     }
 
     fn meta_mut(&mut self) -> &mut ObjectMeta {
@@ -85,6 +85,11 @@ impl Resource for Guard {
             Err(unreadable) => &mut unreadable.metadata,
         }
     }
+}
+
+/// Also of one that cannot be read.
+fn metadata(object: &Read) -> &ObjectMeta {
+    object.as_ref().map_or_else(|unreadable| &unreadable.metadata, |server| &server.metadata)
 }
 
 impl Server {
@@ -119,8 +124,7 @@ impl Server {
     /// Its UID.
     #[must_use]
     pub fn uid(&self) -> Option<&str> {
-        let metadata = self.object.as_ref().map_or_else(|unreadable| &unreadable.metadata, |server| &server.metadata);
-        metadata.uid.as_deref()
+        metadata(&self.object).uid.as_deref()
     }
 
     /// The status that it has.
