@@ -37,9 +37,11 @@ pub async fn digest(server: &McpServer, id: &Identity, ctx: &Context) -> Result<
     apply::ensure_keys(id, keys::request(server).as_deref(), ctx).await?;
     let key_version = key_version(id, ctx);
     let mut versions = Sha256::new();
+    let mut used_versions = Vec::with_capacity(used.len());
     for ((kind, name), keys) in &used {
         let version = version(*kind, name, keys, &key_version, id, ctx);
         versions.update(format!("{kind}/{name}={version:?}\n"));
+        used_versions.push(version);
     }
     let versions = hex(versions);
     let written = written(id, ctx);
@@ -48,8 +50,8 @@ pub async fn digest(server: &McpServer, id: &Identity, ctx: &Context) -> Result<
     }
     let secret_key = secret_key(key_version, id, ctx).await?;
     let mut digest = Sha256::new();
-    for ((kind, name), keys) in &used {
-        digest.update(part(*kind, name, keys, &secret_key, id, ctx).await?);
+    for (((kind, name), keys), version) in used.iter().zip(used_versions) {
+        digest.update(part(*kind, name, keys, version, &secret_key, id, ctx).await?);
     }
     let digest = hex(digest);
     // Versions that say the same are not worth a write.
@@ -111,14 +113,15 @@ async fn part(
     kind: Kind,
     name: &str,
     keys: &Option<BTreeSet<String>>,
-    secret_key: &SecretKey,
+    version: Option<String>,
+    secret_key: &[u8],
     id: &Identity,
     ctx: &Context,
 ) -> Result<Part, Error> {
     let server = Key::new(&id.namespace, &id.name);
     // An optional object that is not there has a digest too: its appearance is a change.
-    let Some(version) = version(kind, name, keys, &secret_key.version, id, ctx) else {
-        return Ok(of_values(kind, name, &BTreeMap::new(), keys, &secret_key.bytes));
+    let Some(version) = version else {
+        return Ok(of_values(kind, name, &BTreeMap::new(), keys, secret_key));
     };
     if let Some(known) = ctx.memory.with(&server, |memory| memory.environment(kind, name, &version)) {
         return Ok(known);
@@ -130,7 +133,7 @@ async fn part(
     };
     let all = None;
     let keys = if kind == Kind::Secret && ctx.settings.secret_access == SecretAccess::NoGet { &all } else { keys };
-    let part = of_values(kind, name, &values, keys, &secret_key.bytes);
+    let part = of_values(kind, name, &values, keys, secret_key);
     ctx.memory.with(&server, |memory| memory.remember_environment(kind, name, version, part));
     Ok(part)
 }
@@ -179,12 +182,6 @@ fn of_values(
     Sha256::digest(inner.finalize()).into()
 }
 
-/// What digests are made with, and which version of the Secret it is from.
-struct SecretKey {
-    version: String,
-    bytes: Vec<u8>,
-}
-
 /// Which version of the Secret with the server's keys there is.
 fn key_version(id: &Identity, ctx: &Context) -> String {
     if ctx.settings.secret_access != SecretAccess::Full {
@@ -195,21 +192,22 @@ fn key_version(id: &Identity, ctx: &Context) -> String {
     found.map(|found| format!("{}/{}", found.uid, found.resource_version)).unwrap_or_default()
 }
 
-async fn secret_key(version: String, id: &Identity, ctx: &Context) -> Result<SecretKey, Error> {
+/// What digests are made with.
+async fn secret_key(version: String, id: &Identity, ctx: &Context) -> Result<Vec<u8>, Error> {
     let (server, name) = (Key::new(&id.namespace, &id.name), id.keys_name());
     if ctx.settings.secret_access != SecretAccess::Full {
         // No Secret's content gets into a digest then, so there is nothing to guess.
-        return Ok(SecretKey { bytes: version.clone().into_bytes(), version });
+        return Ok(version.into_bytes());
     }
     if let Some(bytes) = ctx.memory.with(&server, |memory| memory.digest_key(&version)) {
-        return Ok(SecretKey { version, bytes });
+        return Ok(bytes);
     }
     let mut values = read(Kind::Secret, &name, id, ctx).await?;
     // An empty key would be none: anybody could check a guess of a password by its digest.
     let bytes = values.remove(keys::PEER).filter(|bytes| bytes.len() >= keys::KEY_BYTES);
     let bytes = bytes.ok_or(Error::Keys { name, key: keys::PEER })?;
     ctx.memory.with(&server, |memory| memory.remember_digest_key(&version, bytes.clone()));
-    Ok(SecretKey { version, bytes })
+    Ok(bytes)
 }
 
 #[cfg(test)]
