@@ -21,8 +21,10 @@ pub struct NetworkPolicy {
     #[schemars(length(max = 32), schema_with = "schema::list_of::<networking::NetworkPolicyPeer>")]
     #[x_kube(merge_strategy = kube::core::ListMerge::Atomic)]
     pub ingress_from: Vec<networking::NetworkPolicyPeer>,
-    /// Where the pods may connect to, as in a NetworkPolicy. Replaces the default: DNS, HTTPS, and what issuers,
-    /// redis, the database and the collector of traces need.
+    /// Where the pods may connect to, as in a NetworkPolicy. Replaces the default: DNS, and at any address but link-local
+    /// ones HTTPS, the ports in the URLs of issuers, redis and the collector of traces, 6379 with redis, 5432 with a
+    /// database; and every port in the namespaces that those URLs name, as in issuer.identity.svc. Policies see the ports
+    /// of pods, not of Services: a redis or a database whose pods listen at another port has to be named here.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), schema_with = "schema::list_of::<networking::NetworkPolicyEgressRule>")]
     #[x_kube(merge_strategy = kube::core::ListMerge::Atomic)]

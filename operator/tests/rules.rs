@@ -223,6 +223,27 @@ fn the_installation_may_name_who_reaches_servers_that_name_nobody() {
     assert_eq!(from[0], peer);
 }
 
+/// Policies see the port of the pod, which the URL of its Service does not tell.
+#[test]
+fn names_inside_of_the_cluster_open_the_ports_of_their_namespace() {
+    let namespaces = |urls: &[&str]| {
+        let issuers: Vec<_> = urls.iter().map(|url| serde_json::json!({"url": url})).collect();
+        let spec = serde_json::json!({"issuers": issuers});
+        let server = server("demo").with(|server| server.auth = Some(serde_json::from_value(spec).unwrap()));
+        let rules = children(&server).network_policy.unwrap().spec.unwrap().egress.unwrap();
+        let any_port = rules.into_iter().filter(|rule| rule.ports.iter().flatten().any(|port| port.port.is_none()));
+        let peers = any_port.flat_map(|rule| rule.to.unwrap()).map(|peer| {
+            let labels = peer.namespace_selector.unwrap().match_labels.unwrap();
+            labels["kubernetes.io/metadata.name"].clone()
+        });
+        peers.collect::<Vec<_>>()
+    };
+    assert!(namespaces(&["https://auth.example.com", "https://192.0.2.1", "https://[2001:db8::1]"]).is_empty());
+    assert_eq!(namespaces(&["http://issuer.identity.svc"]), ["identity"]);
+    assert_eq!(namespaces(&["http://0.issuer.identity.svc.cluster.local.:8080/realm"]), ["identity"]);
+    assert_eq!(namespaces(&["http://issuer", "http://localhost:8080"]), ["team-a"], "that of the server");
+}
+
 /// A server made anew with the name of a deleted one must not select its last pods.
 #[test]
 fn another_uid_is_another_selector() {

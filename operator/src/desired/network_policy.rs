@@ -32,7 +32,7 @@ pub fn build(id: &Identity, spec: &McpServerSpec, settings: &Settings) -> Option
             pod_selector: Some(selector(id, spec)),
             policy_types: Some(vec!["Ingress".to_owned(), "Egress".to_owned()]),
             ingress: Some(vec![to_mcp(spec, settings), to_management(id, spec, settings)]),
-            egress: Some(egress(id, spec)),
+            egress: Some(egress(id, spec, settings)),
         }),
     })
 }
@@ -62,51 +62,68 @@ fn to_management(id: &Identity, spec: &McpServerSpec, settings: &Settings) -> Ne
     NetworkPolicyIngressRule { from: Some(peers.collect()), ports: Some(vec![tcp(Ports::of(spec).management)]) }
 }
 
-fn egress(id: &Identity, spec: &McpServerSpec) -> Vec<NetworkPolicyEgressRule> {
+fn egress(id: &Identity, spec: &McpServerSpec, settings: &Settings) -> Vec<NetworkPolicyEgressRule> {
     let between_pods =
         NetworkPolicyEgressRule { to: Some(vec![own_pods(id)]), ports: Some(vec![tcp(Ports::of(spec).management)]) };
     let given = &spec.network_policy.egress_to;
-    let mut rules = if given.is_empty() { default_egress(spec) } else { given.clone() };
+    let mut rules = if given.is_empty() { default_egress(id, spec, settings) } else { given.clone() };
     rules.push(between_pods);
     rules
 }
 
-fn default_egress(spec: &McpServerSpec) -> Vec<NetworkPolicyEgressRule> {
+fn default_egress(id: &Identity, spec: &McpServerSpec, settings: &Settings) -> Vec<NetworkPolicyEgressRule> {
+    let named = named_urls(spec);
     // To any address: node-local DNS caches are at link-local ones.
     let dns = NetworkPolicyEgressRule { to: None, ports: Some(vec![port("UDP", DNS), port("TCP", DNS)]) };
+    // Its pods may listen at another port than their Service.
+    let dns_pods = NetworkPolicyEgressRule { to: Some(dns_pods()), ports: None };
     let services = NetworkPolicyEgressRule {
         to: Some(anywhere_but_link_local()),
-        ports: Some(service_ports(spec).into_iter().map(tcp).collect()),
+        ports: Some(service_ports(spec, &named).into_iter().map(tcp).collect()),
     };
-    vec![dns, services]
+    let namespaces: BTreeSet<_> = named.iter().filter_map(|url| namespace_of(url, id, settings)).collect();
+    // Policies see the pod's port, not that of the Service in the URL, and which one that is only its owner knows.
+    let inside = (!namespaces.is_empty()).then(|| NetworkPolicyEgressRule {
+        to: Some(namespaces.into_iter().map(pods_of_namespace).collect()),
+        ports: Some(vec![NetworkPolicyPort { protocol: Some("TCP".to_owned()), ..NetworkPolicyPort::default() }]),
+    });
+    [dns, dns_pods, services].into_iter().chain(inside).collect()
 }
 
-/// HTTPS, and what the configuration names.
-fn service_ports(spec: &McpServerSpec) -> BTreeSet<i32> {
-    let issuers = spec.auth.iter().flat_map(|auth| &auth.issuers);
-    let urls = issuers.flat_map(|issuer| {
+/// What the configuration names by a URL; those in Secrets are not read.
+fn named_urls(spec: &McpServerSpec) -> Vec<Url> {
+    let issuers = spec.auth.iter().flat_map(|auth| &auth.issuers).flat_map(|issuer| {
         let asked = issuer.introspection.as_ref().and_then(|introspection| introspection.url.as_ref());
         [Some(&issuer.url), issuer.server_url.as_ref(), issuer.jwks_url.as_ref(), asked].into_iter().flatten()
     });
-    let urls = urls.chain(spec.observability.otlp.iter().map(|otlp| &otlp.endpoint));
-    let named = urls.filter_map(|url| Url::parse(url).ok()?.port_or_known_default()).map(i32::from);
-    let database = spec.database.as_ref().map(|_| POSTGRESQL);
-    std::iter::once(HTTPS)
-        .chain(named)
-        .chain(spec.redis.as_deref().into_iter().flat_map(redis_ports))
-        .chain(database)
-        .collect()
+    let redis = spec.redis.as_deref().into_iter().flat_map(redis_urls);
+    let collector = spec.observability.otlp.iter().map(|otlp| &otlp.endpoint);
+    issuers.chain(redis).chain(collector).filter_map(|url| Url::parse(url).ok()).collect()
 }
 
 /// The servers that sentinels and clusters name by themselves are at the usual port.
-fn redis_ports(redis: &Redis) -> BTreeSet<i32> {
-    let ports = |urls: &[String], default: i32| {
-        let port = |url: &String| Some(Url::parse(url).ok()?.port().map_or(default, i32::from));
-        urls.iter().filter_map(port).collect::<Vec<_>>()
-    };
-    let sentinels = redis.sentinel.iter().flat_map(|sentinel| ports(&sentinel.urls, SENTINEL));
-    let cluster = redis.cluster.iter().flat_map(|cluster| ports(&cluster.urls, REDIS));
-    std::iter::once(REDIS).chain(sentinels).chain(cluster).collect()
+fn redis_urls(redis: &Redis) -> impl Iterator<Item = &String> {
+    let sentinels = redis.sentinel.iter().flat_map(|sentinel| &sentinel.urls);
+    sentinels.chain(redis.cluster.iter().flat_map(|cluster| &cluster.urls))
+}
+
+/// HTTPS, and what the configuration names.
+fn service_ports(spec: &McpServerSpec, named: &[Url]) -> BTreeSet<i32> {
+    let sentinel = spec.redis.as_ref().and_then(|redis| redis.sentinel.as_ref()).map(|_| SENTINEL);
+    let redis = spec.redis.as_ref().map(|_| REDIS);
+    let database = spec.database.as_ref().map(|_| POSTGRESQL);
+    let named = named.iter().filter_map(Url::port_or_known_default).map(i32::from);
+    std::iter::once(HTTPS).chain(named).chain(redis).chain(sentinel).chain(database).collect()
+}
+
+/// The namespace of a name that only the cluster knows: of `issuer.identity.svc`, `identity`.
+fn namespace_of(url: &Url, id: &Identity, settings: &Settings) -> Option<String> {
+    let name = url.domain()?.trim_end_matches('.');
+    let domain = format!(".svc.{}", settings.cluster_domain);
+    match name.strip_suffix(&domain).or_else(|| name.strip_suffix(".svc")) {
+        Some(service) => service.rsplit('.').next().map(str::to_owned),
+        None => (!name.contains('.') && name != "localhost").then(|| id.namespace.clone()),
+    }
 }
 
 /// Where clouds hand out a node's credentials to whoever asks: 169.254.169.254 and fd00:ec2::254.
@@ -123,15 +140,30 @@ fn anywhere_but_link_local() -> Vec<NetworkPolicyPeer> {
     vec![any_pod, block("0.0.0.0/0", &["169.254.0.0/16"]), block("::/0", &["fe80::/10", "fd00:ec2::254/128"])]
 }
 
+/// The label is that of kube-dns and CoreDNS wherever they run; OpenShift has a namespace for its own.
+fn dns_pods() -> Vec<NetworkPolicyPeer> {
+    let labels = BTreeMap::from([("k8s-app".to_owned(), "kube-dns".to_owned())]);
+    let labelled = NetworkPolicyPeer {
+        namespace_selector: Some(LabelSelector::default()),
+        pod_selector: Some(LabelSelector { match_labels: Some(labels), ..LabelSelector::default() }),
+        ..NetworkPolicyPeer::default()
+    };
+    vec![labelled, pods_of_namespace("openshift-dns".to_owned())]
+}
+
 fn operator(settings: &Settings) -> Option<NetworkPolicyPeer> {
-    settings.operator_namespace.as_ref().map(|namespace| NetworkPolicyPeer {
+    settings.operator_namespace.clone().map(pods_of_namespace)
+}
+
+fn pods_of_namespace(namespace: String) -> NetworkPolicyPeer {
+    NetworkPolicyPeer {
         namespace_selector: Some(LabelSelector {
             // Set by the API server itself, so nobody can give it to another namespace.
-            match_labels: Some(BTreeMap::from([("kubernetes.io/metadata.name".to_owned(), namespace.clone())])),
+            match_labels: Some(BTreeMap::from([("kubernetes.io/metadata.name".to_owned(), namespace)])),
             ..LabelSelector::default()
         }),
         ..NetworkPolicyPeer::default()
-    })
+    }
 }
 
 fn own_pods(id: &Identity) -> NetworkPolicyPeer {
