@@ -6,7 +6,7 @@
 #   build.sh next-level         those, and the API server and controller manager of the next minor version
 #   build.sh node-level         etcd, the control plane, and all that a node which runs pods needs
 #   build.sh packages           only install the Debian packages that the build and the node need
-#   build.sh TOOL…              some of: node next gateway-api containerd runc helm coredns traefik pause
+#   build.sh TOOL…              some of: node next gateway-api containerd runc helm coredns traefik addons pause
 #   build.sh tidy               after changing a version in a go.mod
 #
 # Each tool goes to $MCP_OPERATOR_CACHE/bin/TOOL-VERSION-HASH (default ~/.cache/mcp-operator), named after everything
@@ -19,7 +19,7 @@ bin=${MCP_OPERATOR_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/mcp-operator}/bin
 
 api_level=(node gateway-api)
 next_level=(node next gateway-api)
-node_level=(node gateway-api containerd runc pause coredns traefik helm)
+node_level=(node gateway-api containerd runc pause coredns traefik addons helm)
 
 # ── What determines a tool: its pins, its source, and the lines below that build it ─────────────────────────────────
 
@@ -33,6 +33,7 @@ version_of() {
     helm) pinned tools helm.sh/helm/v4 ;;
     coredns) pinned tools github.com/coredns/coredns ;;
     traefik) pinned traefik github.com/traefik/traefik/v3 ;;
+    addons) echo 1 ;;
     pause) echo 1 ;;
     gateway-api) echo 1.6.3 ;;
     *) die "unknown tool '$1'; the tools are: ${node_level[*]} next" ;;
@@ -45,6 +46,7 @@ sources_of() {
     containerd | runc | helm) echo tools/go.mod tools/go.sum ;;
     coredns) echo tools/coredns/main.go tools/go.mod tools/go.sum ;;
     traefik) echo traefik/lego_dns.go.txt traefik/ecs.go.txt traefik/go.mod traefik/go.sum ;;
+    addons) echo addons/*.go addons/go.mod addons/go.sum ;;
     pause) echo pause/pause.c ;;
     gateway-api) echo /dev/null ;; # its version says all
   esac
@@ -63,7 +65,7 @@ duration_of() {
   case $1 in
     node) echo "5 to 8 min" ;;
     next) echo "3 to 5 min" ;;
-    traefik) echo "2 min" ;;
+    traefik | addons) echo "2 min" ;;
     containerd | coredns | helm) echo "1 to 2 min" ;;
     *) echo "10 s" ;;
   esac
@@ -129,6 +131,17 @@ build_traefik() {
     github.com/traefik/traefik/v3/cmd/traefik
 }
 
+# With cert-manager's definitions, as its users install them.
+build_addons() {
+  local source
+  source=$(module_folder github.com/cert-manager/cert-manager "$(pinned addons github.com/cert-manager/cert-manager)")
+  mkdir "$1/cert-manager"
+  cp "$source"/deploy/crds/*.yaml "$1/cert-manager/"
+  chmod -R u+w "$1/cert-manager"
+  cd "$here/addons"
+  go_build -o "$1/" -ldflags "-s -w" .
+}
+
 # Not a program: the standard channel of its definitions, as its users install it.
 build_gateway-api() {
   local source
@@ -175,7 +188,7 @@ module_folder() {
 
 # shellcheck disable=SC2054 # a comma separates the places where one file may be
 packages=(
-  ip:iproute2 iptables:iptables conntrack:conntrack nsenter:util-linux mount:mount
+  ip:iproute2 iptables:iptables ipset:ipset conntrack:conntrack nsenter:util-linux mount:mount
   /usr/lib/cni/bridge,/opt/cni/bin/bridge:containernetworking-plugins
   gcc:gcc musl-gcc:musl-tools cmake:cmake # static Rust binaries: aws-lc is C and is built by cmake
   pkg-config:pkg-config libseccomp.pc:libseccomp-dev
@@ -252,7 +265,7 @@ link_current() {
 
 tidy() {
   local module work
-  for module in node next tools; do
+  for module in node next tools addons; do
     (cd "$here/$module" && GOWORK=off go mod tidy)
   done
   work=$(mktemp -d)

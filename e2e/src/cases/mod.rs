@@ -11,6 +11,7 @@ mod health;
 mod input;
 mod lifecycle;
 mod limits;
+mod network;
 mod outside;
 mod ownership;
 mod quiet;
@@ -76,6 +77,7 @@ pub const ALL: &[Case] = &[
     case!("streaming", streaming::events_arrive_while_the_call_runs),
     case!("long-call", streaming::a_call_of_more_than_a_minute_survives),
     case!("inner-tls", encryption::pods_with_tls_are_reached_through_the_ingress_and_take_a_new_certificate),
+    case!("cert-manager", encryption::cert_manager_makes_the_certificates_of_pods_and_of_the_route),
     case!("traefik", routes::traefik_serves_an_ingress_of_its_class),
     case!("gateway", routes::a_gateway_serves_a_server_and_says_why_it_does_not),
     case!("session", sessions::a_session_survives_the_loss_of_its_pods),
@@ -86,6 +88,8 @@ pub const ALL: &[Case] = &[
     case!("deletion", lifecycle::deleting_the_server_leaves_nothing),
     case!("recovery", recovery::what_is_documented_to_be_kept_is_enough),
     case!("scale", scaling::kubectl_scales_a_server),
+    case!("autoscaling", scaling::an_autoscaler_follows_the_load_and_hands_over_what_it_has),
+    case!("network", network::policies_let_through_what_is_documented_and_nothing_else),
     case!("foreign", ownership::a_foreign_deployment_of_the_same_name_is_left_alone),
     case!("drift", ownership::a_hand_edit_is_repaired),
     case!("refused", input::the_api_server_refuses_what_cannot_work),

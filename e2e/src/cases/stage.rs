@@ -97,14 +97,16 @@ pub fn work_folder() -> PathBuf {
     repository().join("target/e2e")
 }
 
-/// Namespaces of which the chart is told must be there before: it makes a Role in each.
+/// With the operator's own NetworkPolicy. Namespaces of which the chart is told must be there before: it makes a Role in
+/// each.
 fn install_scoped(cluster: &Cluster, chart: &str, images: &Images, namespaced: bool, more: &[&str]) -> Result<()> {
-    if !namespaced {
-        return install::helm_upgrade(cluster, chart, images, more);
+    let mut values = vec!["--set=networkPolicy.enabled=true".to_owned()];
+    if namespaced {
+        let names: Vec<_> = ALL.iter().map(Case::namespace).collect();
+        values.push(format!("--set=watchNamespaces={{{}}}", names.join(",")));
     }
-    let names: Vec<_> = ALL.iter().map(Case::namespace).collect();
-    let scope = format!("--set=watchNamespaces={{{}}}", names.join(","));
-    install::helm_upgrade(cluster, chart, images, &[&[scope.as_str()], more].concat())
+    let values = values.iter().map(String::as_str).chain(more.iter().copied());
+    install::helm_upgrade(cluster, chart, images, &values.collect::<Vec<_>>())
 }
 
 fn prepare(name: &str, namespaced: bool) -> Result<(Cluster, Images, certificates::Authority, u64)> {

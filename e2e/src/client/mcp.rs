@@ -1,5 +1,6 @@
 //! MCP messages by hand, for what a well-behaved client would not show: each request alone, by either protocol era.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -38,6 +39,12 @@ impl Caller {
     #[must_use]
     pub fn with_token(&self, token: &str) -> Self {
         Self { token: Some(token.to_owned()), ..self.clone() }
+    }
+
+    /// The same at a server whose certificate is by another authority.
+    #[must_use]
+    pub fn trusting(&self, trust: Arc<rustls::ClientConfig>) -> Self {
+        Self { endpoint: Endpoint { trust, ..self.endpoint.clone() }, ..self.clone() }
     }
 
     /// One stateless request.

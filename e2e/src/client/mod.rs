@@ -3,8 +3,10 @@
 
 pub mod http;
 pub mod mcp;
+pub mod replicas;
 pub mod sdk;
 pub mod token;
 
+pub use self::replicas::Replicas;
 pub use http::{Answer, Endpoint, Events, Version};
 pub use sdk::Sdk;

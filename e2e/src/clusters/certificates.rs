@@ -31,7 +31,7 @@ pub struct Client<'a> {
 }
 
 impl Authority {
-    /// Makes the authority (`ca.crt`, `ca.key`) and the key pair that signs service account tokens.
+    /// Makes the authority: `ca.crt` and `ca.key`.
     pub fn create(folder: &Path) -> Result<Self> {
         fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
         let mut params = CertificateParams::default();
@@ -42,10 +42,14 @@ impl Authority {
         let authority = Self { folder: folder.to_owned(), issuer };
         authority.write("ca.crt", &authority.issuer.pem())?;
         authority.write("ca.key", &authority.issuer.key().serialize_pem())?;
-        let tokens = KeyPair::generate()?;
-        authority.write("service-accounts.key", &tokens.serialize_pem())?;
-        authority.write("service-accounts.pub", &tokens.public_key_pem())?;
         Ok(authority)
+    }
+
+    /// Makes a key pair `NAME.key`, `NAME.pub` that needs no certificate.
+    pub fn key_pair(&self, name: &str) -> Result<()> {
+        let pair = KeyPair::generate()?;
+        self.write(&format!("{name}.key"), &pair.serialize_pem())?;
+        self.write(&format!("{name}.pub"), &pair.public_key_pem())
     }
 
     /// A server certificate `NAME.crt` for these names and addresses.

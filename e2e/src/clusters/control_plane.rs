@@ -13,6 +13,9 @@ use super::processes::{Lifetime, Process, Start};
 use super::tools::Tools;
 use super::{kubectl, wait};
 
+/// The API server, as others see it that it passes requests on to.
+const FRONT_PROXY: &str = "front-proxy-client";
+
 /// Where a control plane lives and listens.
 #[derive(Clone, Debug)]
 pub struct ControlPlane {
@@ -66,6 +69,11 @@ impl ControlPlane {
     pub fn prepare(&self) -> Result<Authority> {
         std::fs::create_dir_all(self.folder.join("logs")).context("create the folder for logs")?;
         let authority = Authority::create(&self.pki())?;
+        authority.key_pair("service-accounts")?;
+        // By it other API servers (metrics-server) know ours. One of its own: of the clients' authority, any client
+        // certificate would be believed to be the aggregation proxy's.
+        let front = Authority::create(&self.pki().join("front-proxy"))?;
+        front.client(&Client { name: FRONT_PROXY, group: None })?;
         let names = ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"];
         let names = [&names[..], &["kubernetes.default.svc.cluster.local"]].concat();
         let addresses: [IpAddr; 3] = [self.address.into(), self.api_service.into(), Ipv4Addr::LOCALHOST.into()];
@@ -169,8 +177,6 @@ impl ControlPlane {
         ]
     }
 
-    // No `--requestheader-client-ca-file`: with the same authority as `--client-ca-file` any client certificate would be
-    // believed to be the aggregation proxy's.
     fn api_server_arguments(&self) -> Vec<String> {
         vec![
             format!("--bind-address={}", self.address),
@@ -186,6 +192,13 @@ impl ControlPlane {
             format!("--kubelet-client-key={}", self.pki_file("kubelet-client.key")),
             // Otherwise `kubectl logs` looks the node's name up in a DNS that does not know it.
             "--kubelet-preferred-address-types=InternalIP".to_owned(),
+            format!("--requestheader-client-ca-file={}", self.pki_file("front-proxy/ca.crt")),
+            format!("--requestheader-allowed-names={FRONT_PROXY}"),
+            "--requestheader-username-headers=X-Remote-User".to_owned(),
+            "--requestheader-group-headers=X-Remote-Group".to_owned(),
+            "--requestheader-extra-headers-prefix=X-Remote-Extra-".to_owned(),
+            format!("--proxy-client-cert-file={}", self.pki_file(&format!("front-proxy/{FRONT_PROXY}.crt"))),
+            format!("--proxy-client-key-file={}", self.pki_file(&format!("front-proxy/{FRONT_PROXY}.key"))),
             "--service-account-issuer=https://kubernetes.default.svc.cluster.local".to_owned(),
             format!("--service-account-key-file={}", self.pki_file("service-accounts.pub")),
             format!("--service-account-signing-key-file={}", self.pki_file("service-accounts.key")),

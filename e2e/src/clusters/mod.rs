@@ -150,6 +150,15 @@ impl Cluster {
         }
     }
 
+    /// Whether NetworkPolicies have an effect. Nobody knows it of an existing cluster.
+    pub fn enforces_network_policies(&self) -> Option<bool> {
+        match self {
+            Self::Native(native) => Some(native.enforces_network_policies()),
+            Self::Kind(_) => Some(true),
+            Self::Existing(_) => None,
+        }
+    }
+
     /// One JSON line (audit.k8s.io/v1 Event, level Metadata) for each request that the API server answered, where it can
     /// be read.
     pub fn audit_log_path(&self) -> Option<PathBuf> {

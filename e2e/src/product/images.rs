@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use super::{build, repository};
 use crate::clusters::Cluster;
 use crate::clusters::images::{Image, dockerfile};
+use crate::clusters::tools::Tools;
 
 /// The references of all images, after they were loaded.
 #[derive(Clone, Debug)]
@@ -57,6 +58,12 @@ pub fn load_everything(cluster: &Cluster) -> Result<String> {
         image.entrypoint.push("streamableHttp".to_owned());
         Ok(image)
     })
+}
+
+/// Packs and loads metrics-server and cert-manager, which are one program. Returns its image.
+pub fn load_addons(cluster: &Cluster, tools: &Tools) -> Result<String> {
+    let program = tools.program("addons", "addons")?;
+    Loader::new(cluster)?.packed("e2e-addons", |name| Image::of_binary(name, &program))
 }
 
 /// The size in bytes of the archives that were packed last: what a node loads, layers compressed as in a registry.

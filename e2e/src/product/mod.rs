@@ -6,6 +6,7 @@
 //! ```
 //! Everything here may be called again: what is done and unchanged is not done again.
 
+pub mod addons;
 pub mod build;
 pub mod certificates;
 pub mod circumstances;

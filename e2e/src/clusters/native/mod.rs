@@ -106,6 +106,12 @@ impl Native {
         network::in_namespace(&self.layout)
     }
 
+    /// Whether NetworkPolicies have an effect.
+    pub fn enforces_network_policies(&self) -> bool {
+        let state = State::read(&data_folder(), &self.layout.name);
+        state.is_some_and(|state| state.processes.iter().any(|process| process.name == node::NETWORK_POLICIES))
+    }
+
     fn is_healthy(&self, state: &State, level: Level) -> bool {
         let same = state.complete && state.level == level && state.made_from == made_from(&self.layout, &self.tools);
         same && state.processes.iter().all(|process| process.is_alive()) && self.answers()
@@ -152,6 +158,9 @@ impl Native {
             record.add(node::start_kubelet(layout, tools)?)?;
             record.add(node::start_kube_proxy(layout, tools)?)?;
             node::wait_until_ready(layout, tools, record.processes())?;
+            if let Some(process) = node::start_network_policies(layout, tools)? {
+                record.add(process)?;
+            }
             self.refresh_addons(level)?;
         }
         record.complete()

@@ -7,12 +7,15 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use super::layout::Layout;
-use super::{cgroups, config};
+use super::{cgroups, config, network};
 use crate::clusters::certificates::{Authority, Client};
 use crate::clusters::control_plane::ensure_alive;
 use crate::clusters::processes::{Lifetime, Process, Start};
 use crate::clusters::tools::Tools;
 use crate::clusters::{kubectl, wait};
+
+/// The agent that gives NetworkPolicies an effect: kube-router's.
+pub const NETWORK_POLICIES: &str = "network-policies";
 
 /// Writes the configuration of all agents.
 pub fn prepare(layout: &Layout, tools: &Tools, authority: &Authority) -> Result<()> {
@@ -87,6 +90,33 @@ pub fn start_kubelet(layout: &Layout, tools: &Tools) -> Result<Process> {
 pub fn start_kube_proxy(layout: &Layout, tools: &Tools) -> Result<Process> {
     let arguments = [format!("--config={}", layout.path("kube-proxy.json").display())];
     layout.control_plane().start(tools, "kube-proxy", &arguments)
+}
+
+/// Starts what gives NetworkPolicies an effect; the node must be registered. `None` where the kernel has no sets of
+/// addresses: the cluster serves without.
+pub fn start_network_policies(layout: &Layout, tools: &Tools) -> Result<Option<Process>> {
+    let set = ["create", "mcp-e2e-probe", "hash:ip"];
+    let probe = network::in_namespace(layout).arg("ipset").args(set).output().context("run ipset")?;
+    if !probe.status.success() {
+        let reason = String::from_utf8_lossy(&probe.stderr);
+        eprintln!("NetworkPolicies have no effect on cluster {}: {}", layout.name, reason.trim());
+        return Ok(None);
+    }
+    let arguments = [
+        NETWORK_POLICIES.to_owned(),
+        format!("--kubeconfig={}", layout.control_plane().kubeconfig().display()),
+        format!("--service-cluster-ip-range={}", layout.service_cidr()),
+        format!("--hostname-override={}", layout.node_name()),
+    ];
+    Process::spawn(&Start {
+        name: NETWORK_POLICIES,
+        namespace: Some(&layout.namespace()),
+        lifetime: Lifetime::Detached,
+        program: &tools.program("addons", "addons")?,
+        arguments: &arguments,
+        log: &layout.path("logs/network-policies.log"),
+    })
+    .map(Some)
 }
 
 /// Waits until the node is Ready.
