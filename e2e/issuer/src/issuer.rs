@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex};
 use anyhow::{Context, Result, ensure};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
-use tokio_rustls::TlsAcceptor;
 use url::Url;
 
 use crate::behaviour::{Behaviour, Control, Fetches};
@@ -119,9 +118,9 @@ impl Issuer {
             }),
             Some(authority) => {
                 let names = vec![address.ip().to_string(), "localhost".to_owned()];
-                let acceptor = TlsAcceptor::from(authority.server(names)?);
+                let listener = TlsListener::new(tcp, &authority, names)?;
                 tokio::spawn(async move {
-                    let _ = axum::serve(TlsListener { tcp, acceptor }, app).await;
+                    let _ = axum::serve(listener, app).await;
                 })
             }
         };

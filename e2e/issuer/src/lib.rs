@@ -20,5 +20,5 @@ mod token;
 pub use behaviour::{Behaviour, Fetches};
 pub use issuer::{Client, Issuer, Options};
 pub use keys::Algorithm;
-pub use tls::Authority;
+pub use tls::{Authority, TlsListener};
 pub use token::{Forgery, TokenBuilder};

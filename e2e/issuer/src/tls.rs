@@ -38,7 +38,7 @@ impl Authority {
     }
 
     /// A server configuration with a certificate for `names` (DNS names or addresses).
-    pub(crate) fn server(&self, names: Vec<String>) -> Result<Arc<ServerConfig>> {
+    fn server(&self, names: Vec<String>) -> Result<Arc<ServerConfig>> {
         let key = KeyPair::generate().context("make the server's key")?;
         let certificate = CertificateParams::new(names)
             .context("describe the server's certificate")?
@@ -57,9 +57,16 @@ impl Authority {
 }
 
 /// A listener that speaks TLS. A handshake that fails or takes too long is dropped.
-pub(crate) struct TlsListener {
-    pub(crate) tcp: TcpListener,
-    pub(crate) acceptor: TlsAcceptor,
+pub struct TlsListener {
+    tcp: TcpListener,
+    acceptor: TlsAcceptor,
+}
+
+impl TlsListener {
+    /// One whose certificate, by this authority, is for `names` (DNS names or addresses).
+    pub fn new(tcp: TcpListener, authority: &Authority, names: Vec<String>) -> Result<Self> {
+        Ok(Self { tcp, acceptor: TlsAcceptor::from(authority.server(names)?) })
+    }
 }
 
 impl Listener for TlsListener {

@@ -1,14 +1,16 @@
-//! A real control plane, and the operator's own binary in front of it.
+//! A real control plane, and the operator's own binary in front of it, with the account and the rights that the chart
+//! gives it.
 
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use e2e::clusters::ApiLevel;
+use e2e::clusters::tools::Tools;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -19,12 +21,28 @@ use mcp_crds::McpServer;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use crate::cases::NAMESPACES;
+
 /// Reached only when something is broken.
 const PATIENCE: Duration = Duration::from_secs(90);
+
+/// The operator's own namespace, and the name of the release.
+pub const OPERATOR: &str = "mcp-operator-system";
+const RELEASE: &str = "mcp-operator";
+
+/// Where the operator has its rights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Everywhere, by a ClusterRole.
+    Cluster,
+    /// In the namespaces of the cases, by a Role in each.
+    Namespaces,
+}
 
 pub struct Stage {
     pub level: ApiLevel,
     pub client: Client,
+    pub scope: Scope,
     operator: Option<Operator>,
 }
 
@@ -39,13 +57,59 @@ impl Drop for Operator {
 }
 
 impl Stage {
-    pub async fn start() -> Result<Self> {
+    pub async fn start(scope: Scope) -> Result<Self> {
         let level = tokio::task::spawn_blocking(ApiLevel::start).await??;
         let client = level.client().await?;
-        let mut stage = Self { level, client, operator: None };
+        let mut stage = Self { level, client, scope, operator: None };
         stage.install_crd().await?;
+        for name in [OPERATOR].iter().chain(NAMESPACES) {
+            let name = Some((*name).to_owned());
+            let namespace =
+                Namespace { metadata: ObjectMeta { name, ..ObjectMeta::default() }, ..Namespace::default() };
+            Api::<Namespace>::all(stage.client.clone()).create(&PostParams::default(), &namespace).await?;
+        }
+        tokio::task::block_in_place(|| stage.install_account())?;
         stage.start_operator()?;
         Ok(stage)
+    }
+
+    /// The chart's ServiceAccount and roles, without the Deployment, which no node here would run.
+    fn install_account(&self) -> Result<()> {
+        let helm = Tools::of(&["helm"])?.program("helm", "helm")?;
+        let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/mcp-operator");
+        let mut template = Command::new(helm);
+        template.args(["template", RELEASE]).arg(chart).args(["--namespace", OPERATOR]);
+        template.args(["--show-only=templates/rbac.yaml", "--show-only=templates/serviceaccount.yaml"]);
+        if self.scope == Scope::Namespaces {
+            template.arg(format!("--set=watchNamespaces={{{}}}", NAMESPACES.join(",")));
+        }
+        let output = template.output().context("run helm")?;
+        ensure!(output.status.success(), "helm: {}", String::from_utf8_lossy(&output.stderr));
+        self.level.kubectl_with_input(&["apply", "-f", "-"], &String::from_utf8(output.stdout)?)?;
+
+        let token = self.level.kubectl(&["create", "token", RELEASE, "--namespace", OPERATOR, "--duration=8h"])?;
+        let mut kubeconfig: Value = serde_json::from_slice(&std::fs::read(self.level.kubeconfig())?)?;
+        kubeconfig["users"][0]["user"] = json!({"token": token.trim()});
+        std::fs::write(self.operator_kubeconfig(), kubeconfig.to_string()).context("write the operator's kubeconfig")
+    }
+
+    fn operator_kubeconfig(&self) -> PathBuf {
+        self.level.kubeconfig().with_file_name("operator.kubeconfig")
+    }
+
+    /// The operator as the chart would run it.
+    pub fn operator(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mcp-operator"));
+        command
+            .args(["--probe-via=none", "--health-port=0", "--metrics-port=0", "--runtime-image=mcp-server:test"])
+            .args(["--lease-namespace", OPERATOR, "--operator-namespace", OPERATOR])
+            .env("KUBECONFIG", self.operator_kubeconfig())
+            .stdin(Stdio::null())
+            .stderr(Stdio::null());
+        if self.scope == Scope::Namespaces {
+            command.arg("--namespaces").arg(NAMESPACES.join(","));
+        }
+        command
     }
 
     async fn install_crd(&self) -> Result<()> {
@@ -62,14 +126,8 @@ impl Stage {
 
     pub fn start_operator(&mut self) -> Result<()> {
         let log = File::options().create(true).append(true).open(self.operator_log())?;
-        let child = Command::new(env!("CARGO_BIN_EXE_mcp-operator"))
-            .args(["--probe-via=none", "--health-port=0", "--metrics-port=0", "--runtime-image=mcp-server:test"])
-            .args(["--lease-namespace=default", "--log-level=debug,hyper=info,kube=info,tower=info,h2=info"])
-            .env("KUBECONFIG", self.level.kubeconfig())
-            .stdin(Stdio::null())
-            .stderr(log)
-            .spawn()?;
-        self.operator = Some(Operator(child));
+        let level = "--log-level=debug,hyper=info,kube=info,tower=info,h2=info";
+        self.operator = Some(Operator(self.operator().arg(level).stderr(log).spawn()?));
         Ok(())
     }
 
@@ -87,12 +145,9 @@ impl Stage {
         self.level.kubeconfig().with_file_name("operator.log")
     }
 
-    pub async fn namespace(&self, name: &str) -> Result<Space> {
-        let namespace = Namespace {
-            metadata: ObjectMeta { name: Some(name.to_owned()), ..Default::default() },
-            ..Default::default()
-        };
-        Api::<Namespace>::all(self.client.clone()).create(&PostParams::default(), &namespace).await?;
+    /// One of [`NAMESPACES`], for one case.
+    pub fn namespace(&self, name: &str) -> Result<Space> {
+        ensure!(NAMESPACES.contains(&name), "{name} is not among NAMESPACES, where the operator has its rights");
         Ok(Space { client: self.client.clone(), namespace: name.to_owned() })
     }
 
@@ -102,10 +157,26 @@ impl Stage {
         Ok(Audit { path, from })
     }
 
+    /// Every request of the operator since the start, and what was decided about it.
+    fn requests_of_operator(&self) -> Result<Vec<Value>> {
+        let log = std::fs::read_to_string(self.level.audit_log_path())?;
+        Ok(log.lines().filter_map(|line| serde_json::from_str(line).ok()).filter(is_operators).collect())
+    }
+
+    /// What it was not allowed.
+    pub fn denied_to_operator(&self) -> Result<Vec<String>> {
+        let denied = |request: &&Value| request["annotations"]["authorization.k8s.io/decision"] != "allow";
+        let requests = self.requests_of_operator()?;
+        Ok(requests
+            .iter()
+            .filter(denied)
+            .map(|request| format!("{} {}", describe(request), request["requestURI"]))
+            .collect())
+    }
+
     /// Group and resource, and verb, of everything that the operator has asked for since the start.
     pub fn verbs_of_operator(&self) -> Result<BTreeSet<(String, String)>> {
-        let log = std::fs::read_to_string(self.level.audit_log_path())?;
-        let requests = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).filter(is_operators);
+        let requests = self.requests_of_operator()?.into_iter();
         let verbs = requests.filter(|request| request["objectRef"]["resource"].is_string()).map(|request| {
             let object = &request["objectRef"];
             let part = |key: &str| object[key].as_str().unwrap_or_default().to_owned();

@@ -1,15 +1,11 @@
 //! What a server becomes, and what goes with it.
 
-use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
-
-use futures::TryStreamExt;
-use kube::api::{WatchEvent, WatchParams};
+use e2e::client::Replicas;
 
 use super::*;
 
 pub async fn a_server_becomes_its_children(stage: &mut Stage) -> Result<()> {
-    let space = stage.namespace("children").await?;
+    let space = stage.namespace("children")?;
     let server = space.serve("demo", builtin()).await?;
     space.programmed("demo").await?;
     let deployment = space.exists::<Deployment>("demo").await?;
@@ -30,7 +26,7 @@ pub async fn a_server_becomes_its_children(stage: &mut Stage) -> Result<()> {
 }
 
 pub async fn every_condition_is_there_from_the_first_write(stage: &mut Stage) -> Result<()> {
-    let space = stage.namespace("conditions").await?;
+    let space = stage.namespace("conditions")?;
     space.serve("demo", builtin()).await?;
     let status =
         eventually("there is a status", async || Ok(space.api::<McpServer>().get("demo").await?.status)).await?;
@@ -48,8 +44,8 @@ pub async fn every_condition_is_there_from_the_first_write(stage: &mut Stage) ->
 
 pub async fn the_route_goes_when_expose_does(stage: &mut Stage) -> Result<()> {
     class(stage).await?;
-    let space = stage.namespace("route").await?;
-    space.serve("demo", exposed()).await?;
+    let space = stage.namespace("route")?;
+    space.serve("demo", exposed(stage)).await?;
     space.programmed("demo").await?;
     let ingress = space.exists::<Ingress>("demo").await?;
     ensure!(
@@ -69,13 +65,11 @@ pub async fn the_route_goes_when_expose_does(stage: &mut Stage) -> Result<()> {
 
 /// With the real controller-manager: its autoscaler keeps to the bounds without any metric.
 pub async fn the_number_of_pods_is_handed_over_and_back_without_a_reset(stage: &mut Stage) -> Result<()> {
-    let space = stage.namespace("autoscaled").await?;
+    let space = stage.namespace("autoscaled")?;
     let autoscaled = |fewest: i32| json!({"backend": {"builtin": {}}, "replicas": 3, "autoscaling": {"minReplicas": fewest, "maxReplicas": 6}});
     let replicas =
         async || Ok::<_, anyhow::Error>(space.api::<Deployment>().get("demo").await?.spec.unwrap_or_default().replicas);
-    // Every number that the Deployment ever has: a reset that lasted a moment would be seen.
-    let numbers = Arc::new(Mutex::new(BTreeSet::new()));
-    let recording = tokio::spawn(record(space.api(), Arc::clone(&numbers)));
+    let recorded = Replicas::of(space.api());
     space.serve("demo", json!({"backend": {"builtin": {}}, "replicas": 3})).await?;
     space.programmed("demo").await?;
     space.serve("demo", autoscaled(2)).await?;
@@ -93,28 +87,15 @@ pub async fn the_number_of_pods_is_handed_over_and_back_without_a_reset(stage: &
     space.programmed("demo").await?;
     space.gone::<HorizontalPodAutoscaler>("demo").await?;
     sleep(Duration::from_secs(2)).await;
-    recording.abort();
-    let numbers = numbers.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    ensure!(numbers == BTreeSet::from([3, 5]), "{numbers:?}");
+    let numbers = recorded.seen();
+    ensure!(numbers == [3, 5], "{numbers:?}");
     // And it is ours again.
     merge::<Deployment>(&space, "demo", json!({"spec": {"replicas": 9}})).await?;
     eventually("it is repaired", async || Ok((replicas().await? == Some(5)).then_some(()))).await
 }
 
-async fn record(api: Api<Deployment>, numbers: Arc<Mutex<BTreeSet<i32>>>) -> Result<()> {
-    let events = api.watch(&WatchParams::default(), "0").await?;
-    futures::pin_mut!(events);
-    while let Some(event) = events.try_next().await? {
-        if let WatchEvent::Added(deployment) | WatchEvent::Modified(deployment) = event {
-            let replicas = deployment.spec.and_then(|spec| spec.replicas);
-            numbers.lock().unwrap_or_else(PoisonError::into_inner).extend(replicas);
-        }
-    }
-    Ok(())
-}
-
 pub async fn a_budget_comes_and_goes_with_the_second_pod(stage: &mut Stage) -> Result<()> {
-    let space = stage.namespace("budget").await?;
+    let space = stage.namespace("budget")?;
     space.serve("demo", builtin()).await?;
     space.programmed("demo").await?;
     ensure!(space.api::<PodDisruptionBudget>().get_opt("demo").await?.is_none());
@@ -129,7 +110,7 @@ pub async fn a_budget_comes_and_goes_with_the_second_pod(stage: &mut Stage) -> R
 }
 
 pub async fn old_boot_configurations_go_with_their_replica_sets(stage: &mut Stage) -> Result<()> {
-    let space = stage.namespace("boot").await?;
+    let space = stage.namespace("boot")?;
     space.serve("demo", json!({"backend": {"builtin": {}}, "sessions": {"idleTimeoutSeconds": 100}})).await?;
     space.programmed("demo").await?;
     let boots = async || {
@@ -158,8 +139,36 @@ pub async fn old_boot_configurations_go_with_their_replica_sets(stage: &mut Stag
     .await
 }
 
+/// Children that the spec no longer asks for, and those that an operator of another version left under other names.
+pub async fn what_is_ours_and_not_wanted_goes(stage: &mut Stage) -> Result<()> {
+    let space = stage.namespace("unwanted")?;
+    space.serve("demo", builtin()).await?;
+    space.programmed("demo").await?;
+    let ours = space.api::<Deployment>().get("demo").await?.metadata;
+    let metadata = json!({"name": "demo-old", "ownerReferences": ours.owner_references, "labels": ours.labels});
+    let selector = json!({"app": "old"});
+    let old = json!({"metadata": metadata, "spec": {
+        "replicas": 0, "selector": {"matchLabels": selector},
+        "template": {"metadata": {"labels": selector}, "spec": {"containers": [{"name": "c", "image": "x"}]}},
+    }});
+    space.api::<Deployment>().create(&PostParams::default(), &serde_json::from_value(old)?).await?;
+    let old = json!({"metadata": metadata, "spec": {"selector": selector, "ports": [{"port": 1}]}});
+    space.api::<Service>().create(&PostParams::default(), &serde_json::from_value(old)?).await?;
+    let account: ServiceAccount = serde_json::from_value(json!({"metadata": {"name": "given"}}))?;
+    space.api::<ServiceAccount>().create(&PostParams::default(), &account).await?;
+    let spec = json!({
+        "backend": {"builtin": {}}, "networkPolicy": {"enabled": false}, "pod": {"serviceAccountName": "given"},
+    });
+    space.serve("demo", spec).await?;
+    space.gone::<NetworkPolicy>("demo").await?;
+    space.gone::<ServiceAccount>("demo").await?;
+    space.gone::<Deployment>("demo-old").await?;
+    space.gone::<Service>("demo-old").await?;
+    space.programmed("demo").await
+}
+
 pub async fn the_keys_are_made_once(stage: &mut Stage) -> Result<()> {
-    let space = stage.namespace("keys").await?;
+    let space = stage.namespace("keys")?;
     space.serve("demo", builtin()).await?;
     space.programmed("demo").await?;
     let before = space.exists::<Secret>("demo-keys").await?;
@@ -174,7 +183,7 @@ pub async fn the_keys_are_made_once(stage: &mut Stage) -> Result<()> {
 }
 
 pub async fn children_go_with_their_server(stage: &mut Stage) -> Result<()> {
-    let space = stage.namespace("cascade").await?;
+    let space = stage.namespace("cascade")?;
     space.serve("demo", builtin()).await?;
     space.programmed("demo").await?;
     space.api::<McpServer>().delete("demo", &DeleteParams::default()).await?;

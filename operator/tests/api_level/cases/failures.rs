@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{Pod, ResourceQuota};
 use super::*;
 
 pub async fn a_quota_that_refuses_pods_is_told_in_its_own_words(stage: &mut Stage) -> Result<()> {
-    let space = stage.namespace("quota").await?;
+    let space = stage.namespace("quota")?;
     let quota: ResourceQuota =
         serde_json::from_value(json!({"metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}}}))?;
     space.api::<ResourceQuota>().create(&PostParams::default(), &quota).await?;
@@ -24,7 +24,7 @@ pub async fn a_quota_that_refuses_pods_is_told_in_its_own_words(stage: &mut Stag
 }
 
 pub async fn an_admission_policy_that_refuses_a_child_is_told_in_its_own_words(stage: &mut Stage) -> Result<()> {
-    let space = stage.namespace("policy").await?;
+    let space = stage.namespace("policy")?;
     let policy = "\
 apiVersion: admissionregistration.k8s.io/v1
 kind: ValidatingAdmissionPolicy
@@ -106,7 +106,7 @@ const TROUBLE: &[(&str, &str, &[&str])] = &[
 ];
 
 pub async fn every_trouble_of_a_pod_reaches_ready(stage: &mut Stage) -> Result<()> {
-    let space = stage.namespace("trouble").await?;
+    let space = stage.namespace("trouble")?;
     space.serve("demo", builtin()).await?;
     let pod = a_pod(&space, "demo").await?;
     for (status, reason, words) in TROUBLE {
@@ -124,7 +124,7 @@ pub async fn every_trouble_of_a_pod_reaches_ready(stage: &mut Stage) -> Result<(
 
 /// `kubectl wait` must not take the old word for the new one, and must end when the new one is there.
 pub async fn kubectl_wait_waits_for_the_newest_generation(stage: &mut Stage) -> Result<()> {
-    let space = stage.namespace("wait").await?;
+    let space = stage.namespace("wait")?;
     space.serve("demo", builtin()).await?;
     let pod = a_pod(&space, "demo").await?;
     let wait = |patience: &str| {
@@ -144,7 +144,7 @@ pub async fn kubectl_wait_waits_for_the_newest_generation(stage: &mut Stage) -> 
 
 /// A pod that comes and goes is told by what it is in between, and seldom.
 pub async fn a_pod_that_flaps_is_no_storm_of_writes(stage: &mut Stage) -> Result<()> {
-    let space = stage.namespace("flapping").await?;
+    let space = stage.namespace("flapping")?;
     space.serve("demo", builtin()).await?;
     let pod = a_pod(&space, "demo").await?;
     ready(&space, &pod, "True").await?;

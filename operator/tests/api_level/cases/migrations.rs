@@ -15,7 +15,7 @@ fn migrating(timeout: i32, arguments: &[&str]) -> Value {
 
 /// No node runs the Job: the first fails by its deadline, the second ends well by our own word.
 pub async fn migrations_come_before_the_pods_and_a_failed_one_keeps_those_of_before(stage: &mut Stage) -> Result<()> {
-    let space = stage.namespace("migrations").await?;
+    let space = stage.namespace("migrations")?;
     secret(&space, "late").await?;
     space.serve("demo", builtin()).await?;
     space.programmed("demo").await?;
@@ -54,7 +54,7 @@ pub async fn migrations_come_before_the_pods_and_a_failed_one_keeps_those_of_bef
 }
 
 pub async fn keys_are_announced_when_an_annotation_asks_for_new_ones(stage: &mut Stage) -> Result<()> {
-    let space = stage.namespace("rotation").await?;
+    let space = stage.namespace("rotation")?;
     space.serve("demo", builtin()).await?;
     space.programmed("demo").await?;
     let before = space.api::<Secret>().get("demo-keys").await?.data.unwrap_or_default();

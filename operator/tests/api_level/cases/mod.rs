@@ -9,8 +9,9 @@ mod references;
 mod replay;
 mod threats;
 mod versions;
+mod webhook;
 
-use crate::stage::{Space, Stage, eventually};
+use crate::stage::{OPERATOR, Scope, Space, Stage, eventually};
 use anyhow::{Context, Result, ensure};
 use e2e::clusters::tools::Tools;
 use k8s_openapi::api::apps::v1::Deployment;
@@ -29,7 +30,6 @@ use kube::api::{
 use mcp_crds::McpServer;
 use mcp_operator::gateway::HttpRoute;
 use serde_json::{Value, json};
-use std::process::{Command, Stdio};
 use std::time::Duration;
 use tokio::time::sleep;
 
@@ -42,16 +42,32 @@ pub use references::*;
 pub use replay::*;
 pub use threats::*;
 pub use versions::*;
+pub use webhook::*;
+
+/// Where the cases play: the chart is told before the operator starts.
+#[rustfmt::skip]
+pub const NAMESPACES: &[&str] = &[
+    "added", "adoption", "autoscaled", "badimage", "boot", "budget", "cascade", "children", "class",
+    "conditions", "contested", "defined", "deleted", "deletions", "drift", "edited", "elsewhere", "flapping", "foreign",
+    "gateway", "keys", "label", "labels", "migrations", "missing", "new-keys", "newer", "older", "optional",
+    "orphans", "policy", "profile", "quota", "rapid", "rotation", "route", "suspended", "takeover", "trouble",
+    "twin-one", "twin-other", "unwanted", "wait", "webhook",
+];
 
 pub(crate) fn builtin() -> Value {
     json!({"backend": {"builtin": {}}})
 }
 
-pub(crate) fn exposed() -> Value {
+/// An operator of single namespaces may not look the class up.
+pub(crate) fn exposed(stage: &Stage) -> Value {
+    let ingress = match stage.scope {
+        Scope::Cluster => json!({"className": "nginx"}),
+        Scope::Namespaces => json!({"className": "nginx", "profile": "ingress-nginx"}),
+    };
     json!({
         "backend": {"builtin": {}},
         "auth": {"anonymous": "Allow"},
-        "expose": {"hosts": ["a.example"], "ingress": {"className": "nginx"}}
+        "expose": {"hosts": ["a.example"], "ingress": ingress}
     })
 }
 

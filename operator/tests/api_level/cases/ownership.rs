@@ -3,7 +3,7 @@
 use super::*;
 
 pub async fn a_foreign_deployment_is_left_alone_and_reported(stage: &mut Stage) -> Result<()> {
-    let space = stage.namespace("foreign").await?;
+    let space = stage.namespace("foreign")?;
     let foreign: Deployment = serde_json::from_value(json!({
         "metadata": {"name": "demo"},
         "spec": {
@@ -28,7 +28,7 @@ pub async fn a_foreign_deployment_is_left_alone_and_reported(stage: &mut Stage) 
 }
 
 pub async fn a_hand_edit_is_repaired(stage: &mut Stage) -> Result<()> {
-    let space = stage.namespace("edited").await?;
+    let space = stage.namespace("edited")?;
     space.serve("demo", json!({"backend": {"builtin": {}}, "replicas": 2})).await?;
     space.programmed("demo").await?;
     merge::<Deployment>(&space, "demo", json!({"spec": {"replicas": 7}})).await?;
@@ -46,7 +46,7 @@ pub async fn a_hand_edit_is_repaired(stage: &mut Stage) -> Result<()> {
 }
 
 pub async fn a_removed_label_is_restored(stage: &mut Stage) -> Result<()> {
-    let space = stage.namespace("label").await?;
+    let space = stage.namespace("label")?;
     space.serve("demo", builtin()).await?;
     space.programmed("demo").await?;
     // With this label the object also leaves the operator's watch.
@@ -60,7 +60,7 @@ pub async fn a_removed_label_is_restored(stage: &mut Stage) -> Result<()> {
 }
 
 pub async fn what_others_add_stays_and_costs_nothing(stage: &mut Stage) -> Result<()> {
-    let space = stage.namespace("added").await?;
+    let space = stage.namespace("added")?;
     space.serve("demo", builtin()).await?;
     space.programmed("demo").await?;
     sleep(Duration::from_secs(3)).await;
@@ -84,7 +84,7 @@ pub async fn what_others_add_stays_and_costs_nothing(stage: &mut Stage) -> Resul
 }
 
 pub async fn a_field_that_somebody_fights_for_is_contested(stage: &mut Stage) -> Result<()> {
-    let space = stage.namespace("contested").await?;
+    let space = stage.namespace("contested")?;
     space.serve("demo", json!({"backend": {"builtin": {}}, "replicas": 2})).await?;
     space.programmed("demo").await?;
     for round in 0..3 {
@@ -105,7 +105,7 @@ pub async fn a_field_that_somebody_fights_for_is_contested(stage: &mut Stage) ->
 }
 
 pub async fn a_suspended_server_is_left_alone(stage: &mut Stage) -> Result<()> {
-    let space = stage.namespace("suspended").await?;
+    let space = stage.namespace("suspended")?;
     space.serve("demo", json!({"backend": {"builtin": {}}, "replicas": 2})).await?;
     space.programmed("demo").await?;
     space.serve("demo", json!({"backend": {"builtin": {}}, "replicas": 3, "suspend": true})).await?;

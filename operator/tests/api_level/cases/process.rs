@@ -21,7 +21,7 @@ pub async fn a_converged_operator_sends_nothing_and_a_restart_writes_only_the_le
     ensure!(others.is_empty(), "in 60 s: {others:?}");
 
     stage.stop_operator().await?;
-    let lease = Api::<Lease>::namespaced(stage.client.clone(), "default").get("mcp-operator").await?;
+    let lease = Api::<Lease>::namespaced(stage.client.clone(), OPERATOR).get("mcp-operator").await?;
     let holder = lease.spec.and_then(|spec| spec.holder_identity).unwrap_or_default();
     ensure!(holder.is_empty(), "the lease is still held by {holder}");
     audit.of_operator()?;
@@ -43,12 +43,8 @@ fn is_write(request: &str) -> bool {
 }
 
 pub async fn a_second_operator_waits_for_the_lease(stage: &mut Stage) -> Result<()> {
-    let mut second = Command::new(env!("CARGO_BIN_EXE_mcp-operator"))
-        .args(["--probe-via=none", "--health-port=0", "--metrics-port=0", "--lease-namespace=default"])
-        .env("KUBECONFIG", stage.level.kubeconfig())
-        .stderr(Stdio::null())
-        .spawn()?;
-    let api = Api::<Lease>::namespaced(stage.client.clone(), "default");
+    let mut second = stage.operator().spawn()?;
+    let api = Api::<Lease>::namespaced(stage.client.clone(), OPERATOR);
     let holder = async || {
         let spec = api.get("mcp-operator").await?.spec.unwrap_or_default();
         Ok::<_, anyhow::Error>(spec.holder_identity.unwrap_or_default())
@@ -68,7 +64,7 @@ pub async fn a_second_operator_waits_for_the_lease(stage: &mut Stage) -> Result<
     taken?;
     // Killed, it could not give the lease back: its silence is waited for.
     stage.start_operator()?;
-    let space = stage.namespace("takeover").await?;
+    let space = stage.namespace("takeover")?;
     space.serve("demo", builtin()).await?;
     space.programmed("demo").await
 }

@@ -5,8 +5,8 @@ use super::*;
 /// Every object that a server owns comes back when somebody deletes it.
 pub async fn each_deleted_child_comes_back(stage: &mut Stage) -> Result<()> {
     class(stage).await?;
-    let space = stage.namespace("deletions").await?;
-    let mut spec = exposed();
+    let space = stage.namespace("deletions")?;
+    let mut spec = exposed(stage);
     spec["replicas"] = json!(2);
     space.serve("demo", spec).await?;
     space.programmed("demo").await?;
@@ -40,7 +40,7 @@ where
 
 /// Somebody sends traffic elsewhere, or to everybody.
 pub async fn a_drifted_port_and_selector_are_repaired(stage: &mut Stage) -> Result<()> {
-    let space = stage.namespace("drift").await?;
+    let space = stage.namespace("drift")?;
     space.serve("demo", builtin()).await?;
     space.programmed("demo").await?;
     let wanted = space.api::<Service>().get("demo").await?.spec.context("spec")?;
@@ -56,7 +56,7 @@ pub async fn a_drifted_port_and_selector_are_repaired(stage: &mut Stage) -> Resu
 
 /// Ten changes in a row: the last one counts, and nothing in between stays.
 pub async fn rapid_updates_end_with_the_last_one(stage: &mut Stage) -> Result<()> {
-    let space = stage.namespace("rapid").await?;
+    let space = stage.namespace("rapid")?;
     for round in 1..=10 {
         let image = format!("registry.example.com/server:{round}");
         let spec = json!({"backend": {"container": {"image": image}}, "replicas": round % 3 + 1});
@@ -79,7 +79,7 @@ pub async fn rapid_updates_end_with_the_last_one(stage: &mut Stage) -> Result<()
 
 /// The image is wrong, somebody scales, then the image is mended: both changes are there.
 pub async fn a_bad_image_can_be_scaled_and_mended(stage: &mut Stage) -> Result<()> {
-    let space = stage.namespace("badimage").await?;
+    let space = stage.namespace("badimage")?;
     let spec = |image: &str, replicas: i32| json!({"backend": {"container": {"image": image}}, "replicas": replicas});
     space.serve("demo", spec("registry.example.com/none:0", 1)).await?;
     space.programmed("demo").await?;
@@ -103,7 +103,7 @@ pub async fn a_bad_image_can_be_scaled_and_mended(stage: &mut Stage) -> Result<(
 
 /// The same name in two namespaces is two servers, and one goes without the other.
 pub async fn the_same_name_in_two_namespaces_is_two_servers(stage: &mut Stage) -> Result<()> {
-    let (one, other) = (stage.namespace("twin-one").await?, stage.namespace("twin-other").await?);
+    let (one, other) = (stage.namespace("twin-one")?, stage.namespace("twin-other")?);
     for (space, replicas) in [(&one, 1), (&other, 2)] {
         space.serve("demo", json!({"backend": {"builtin": {}}, "replicas": replicas})).await?;
         space.programmed("demo").await?;
@@ -123,7 +123,7 @@ pub async fn the_same_name_in_two_namespaces_is_two_servers(stage: &mut Stage) -
 /// A child whose server went while nobody looked is the garbage collector's; one of an earlier server with this name
 /// does not keep the new one from coming.
 pub async fn orphans_do_not_keep_a_new_server_from_coming(stage: &mut Stage) -> Result<()> {
-    let space = stage.namespace("orphans").await?;
+    let space = stage.namespace("orphans")?;
     space.serve("demo", builtin()).await?;
     space.programmed("demo").await?;
     let orphan = DeleteParams { propagation_policy: Some(kube::api::PropagationPolicy::Orphan), ..Default::default() };
@@ -146,7 +146,7 @@ pub async fn orphans_do_not_keep_a_new_server_from_coming(stage: &mut Stage) -> 
 
 /// Generated keys that somebody deletes are made anew, and are others.
 pub async fn deleted_keys_are_made_anew(stage: &mut Stage) -> Result<()> {
-    let space = stage.namespace("new-keys").await?;
+    let space = stage.namespace("new-keys")?;
     space.serve("demo", builtin()).await?;
     space.programmed("demo").await?;
     let before = space.exists::<Secret>("demo-keys").await?.data;
@@ -157,7 +157,7 @@ pub async fn deleted_keys_are_made_anew(stage: &mut Stage) -> Result<()> {
 
 /// What is optional and is not there is not waited for; its appearance rolls the pods that use it.
 pub async fn an_optional_reference_is_not_waited_for(stage: &mut Stage) -> Result<()> {
-    let space = stage.namespace("optional").await?;
+    let space = stage.namespace("optional")?;
     let spec = json!({"backend": {"container": {
         "image": "registry.example.com/server:1", "envFrom": [{"secretRef": {"name": "late", "optional": true}}],
     }}});

@@ -5,7 +5,7 @@ use super::*;
 const DEFINITION: &str = "mcpservers.mcp-operator.dev";
 
 pub async fn a_newer_definition_does_no_harm(stage: &mut Stage) -> Result<()> {
-    let space = stage.namespace("newer").await?;
+    let space = stage.namespace("newer")?;
     space.serve("plain", builtin()).await?;
     space.programmed("plain").await?;
     let definitions = Api::<CustomResourceDefinition>::all(stage.level.client().await?);
@@ -48,7 +48,7 @@ async fn newer(space: &Space) -> Result<()> {
 }
 
 pub async fn an_older_definition_still_has_the_conditions(stage: &mut Stage) -> Result<()> {
-    let space = stage.namespace("older").await?;
+    let space = stage.namespace("older")?;
     let definitions = Api::<CustomResourceDefinition>::all(stage.level.client().await?);
     let today = redefine(&definitions, |schema| {
         let status = schema["status"]["properties"].as_object_mut().context("a status")?;
