@@ -244,6 +244,23 @@ fn names_inside_of_the_cluster_open_the_ports_of_their_namespace() {
     assert_eq!(namespaces(&["http://issuer", "http://localhost:8080"]), ["team-a"], "that of the server");
 }
 
+/// A port that a URL names is opened, and the usual one only for a URL without.
+#[test]
+fn sentinels_with_ports_open_no_other() {
+    let opens = |url: &str, wanted: i32| {
+        let redis = serde_json::json!({"sentinel": {"master": "main", "urls": [url]}});
+        let server = server("demo").with(|spec| spec.redis = Some(serde_json::from_value(redis).unwrap()));
+        let rules = children(&server).network_policy.unwrap().spec.unwrap().egress.unwrap();
+        rules
+            .into_iter()
+            .flat_map(|rule| rule.ports.unwrap_or_default())
+            .any(|port| port.port == Some(IntOrString::Int(wanted)))
+    };
+    assert!(opens("redis://sentinel.example.com", 26379));
+    assert!(opens("redis://sentinel.example.com:26380", 26380));
+    assert!(!opens("redis://sentinel.example.com:26380", 26379));
+}
+
 /// A server made anew with the name of a deleted one must not select its last pods.
 #[test]
 fn another_uid_is_another_selector() {

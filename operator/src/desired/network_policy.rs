@@ -9,7 +9,7 @@ use k8s_openapi::api::networking::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use mcp_crds::{McpServerSpec, Redis};
+use mcp_crds::McpServerSpec;
 use url::Url;
 
 use super::Identity;
@@ -81,7 +81,7 @@ fn default_egress(id: &Identity, spec: &McpServerSpec, settings: &Settings) -> V
         to: Some(anywhere_but_link_local()),
         ports: Some(service_ports(spec, &named).into_iter().map(tcp).collect()),
     };
-    let namespaces: BTreeSet<_> = named.iter().filter_map(|url| namespace_of(url, id, settings)).collect();
+    let namespaces: BTreeSet<_> = named.iter().filter_map(|(url, _)| namespace_of(url, id, settings)).collect();
     // Policies see the pod's port, not that of the Service in the URL, and which one that is only its owner knows.
     let inside = (!namespaces.is_empty()).then(|| NetworkPolicyEgressRule {
         to: Some(namespaces.into_iter().map(pods_of_namespace).collect()),
@@ -90,30 +90,31 @@ fn default_egress(id: &Identity, spec: &McpServerSpec, settings: &Settings) -> V
     [dns, dns_pods, services].into_iter().chain(inside).collect()
 }
 
-/// What the configuration names by a URL; those in Secrets are not read.
-fn named_urls(spec: &McpServerSpec) -> Vec<Url> {
+/// What the configuration names by a URL, and its port; those in Secrets are not read.
+fn named_urls(spec: &McpServerSpec) -> Vec<(Url, i32)> {
     let issuers = spec.auth.iter().flat_map(|auth| &auth.issuers).flat_map(|issuer| {
         let asked = issuer.introspection.as_ref().and_then(|introspection| introspection.url.as_ref());
         [Some(&issuer.url), issuer.server_url.as_ref(), issuer.jwks_url.as_ref(), asked].into_iter().flatten()
     });
-    let redis = spec.redis.as_deref().into_iter().flat_map(redis_urls);
+    let redis = spec.redis.as_deref();
+    let sentinels = redis.and_then(|redis| redis.sentinel.as_ref()).into_iter().flat_map(|sentinel| &sentinel.urls);
+    let cluster = redis.and_then(|redis| redis.cluster.as_ref()).into_iter().flat_map(|cluster| &cluster.urls);
     let collector = spec.observability.otlp.iter().map(|otlp| &otlp.endpoint);
-    issuers.chain(redis).chain(collector).filter_map(|url| Url::parse(url).ok()).collect()
+    let by_scheme = issuers.chain(collector).map(|url| (url, HTTPS));
+    let all = by_scheme.chain(sentinels.map(|url| (url, SENTINEL))).chain(cluster.map(|url| (url, REDIS)));
+    all.filter_map(|(url, usual)| {
+        let url = Url::parse(url).ok()?;
+        let port = url.port_or_known_default().map_or(usual, i32::from);
+        Some((url, port))
+    })
+    .collect()
 }
 
-/// The servers that sentinels and clusters name by themselves are at the usual port.
-fn redis_urls(redis: &Redis) -> impl Iterator<Item = &String> {
-    let sentinels = redis.sentinel.iter().flat_map(|sentinel| &sentinel.urls);
-    sentinels.chain(redis.cluster.iter().flat_map(|cluster| &cluster.urls))
-}
-
-/// HTTPS, and what the configuration names.
-fn service_ports(spec: &McpServerSpec, named: &[Url]) -> BTreeSet<i32> {
-    let sentinel = spec.redis.as_ref().and_then(|redis| redis.sentinel.as_ref()).map(|_| SENTINEL);
+/// HTTPS, and what the configuration names. The servers that sentinels and clusters name by themselves are at redis' port.
+fn service_ports(spec: &McpServerSpec, named: &[(Url, i32)]) -> BTreeSet<i32> {
     let redis = spec.redis.as_ref().map(|_| REDIS);
     let database = spec.database.as_ref().map(|_| POSTGRESQL);
-    let named = named.iter().filter_map(Url::port_or_known_default).map(i32::from);
-    std::iter::once(HTTPS).chain(named).chain(redis).chain(sentinel).chain(database).collect()
+    std::iter::once(HTTPS).chain(named.iter().map(|(_, port)| *port)).chain(redis).chain(database).collect()
 }
 
 /// The namespace of a name that only the cluster knows: of `issuer.identity.svc`, `identity`.
