@@ -4,13 +4,14 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use e2e::clusters::ApiLevel;
 use e2e::clusters::tools::Tools;
+use e2e::product::install::{self, NAMESPACE as OPERATOR, RELEASE};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -25,10 +26,6 @@ use crate::cases::NAMESPACES;
 
 /// Reached only when something is broken.
 const PATIENCE: Duration = Duration::from_secs(90);
-
-/// The operator's own namespace, and the name of the release.
-pub const OPERATOR: &str = "mcp-operator-system";
-const RELEASE: &str = "mcp-operator";
 
 /// Where the operator has its rights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,9 +73,8 @@ impl Stage {
     /// The chart's ServiceAccount and roles, without the Deployment, which no node here would run.
     fn install_account(&self) -> Result<()> {
         let helm = Tools::of(&["helm"])?.program("helm", "helm")?;
-        let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/mcp-operator");
         let mut template = Command::new(helm);
-        template.args(["template", RELEASE]).arg(chart).args(["--namespace", OPERATOR]);
+        template.args(["template", RELEASE, &install::chart(), "--namespace", OPERATOR]);
         template.args(["--show-only=templates/rbac.yaml", "--show-only=templates/serviceaccount.yaml"]);
         if self.scope == Scope::Namespaces {
             template.arg(format!("--set=watchNamespaces={{{}}}", NAMESPACES.join(",")));

@@ -11,9 +11,10 @@ mod threats;
 mod versions;
 mod webhook;
 
-use crate::stage::{OPERATOR, Scope, Space, Stage, eventually};
+use crate::stage::{Scope, Space, Stage, eventually};
 use anyhow::{Context, Result, ensure};
 use e2e::clusters::tools::Tools;
+use e2e::product::install::NAMESPACE as OPERATOR;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::coordination::v1::Lease;
